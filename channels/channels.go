@@ -1,0 +1,85 @@
+// Package channels is the port to the providers that carry messages. A channel
+// makes one attempt to send one message to one recipient and says what the
+// scheduler may do next; it never tries again by itself. Adapters are
+// subpackages, and package channeltest states what each of them must do.
+package channels
+
+import (
+	"context"
+	"time"
+)
+
+// Outcome is what the scheduler may do next; nothing else in an answer steers it.
+type Outcome uint8
+
+// The zero Outcome is Unknown, so that a forgotten branch neither doubles a
+// message nor loses it in silence.
+const (
+	Unknown  Outcome = iota // it may have been taken: settle it, never resend it blindly
+	Accepted                // the provider took it
+	Later                   // certainly not taken; not before Result.NotBefore
+	Rejected                // this message never; the address is fine
+	Gone                    // this address never again
+	OptedOut                // the person said stop
+	Broken                  // our credentials or set-up: pause the channel, keep the queue
+)
+
+// Kind says which address of a person a channel needs.
+type Kind string
+
+// The kinds of address.
+const (
+	Email Kind = "email"
+	Phone Kind = "phone"
+	Push  Kind = "push_token"
+)
+
+// Message is one message to one recipient.
+type Message struct {
+	ID      string // the notification's id: the same on every attempt; becomes Message-ID, webhook-id, Topic
+	Channel string
+	Attempt int // counts from 1
+	To      string
+	Name    string // of the recipient, as text; may be empty
+	Subject string // plain text on one line
+	Text    string // as rendered; a channel only encodes it
+	Created time.Time
+	Expires time.Time // past this, sending is wrong
+}
+
+// Result is a provider's answer, classified.
+type Result struct {
+	Outcome   Outcome
+	NotBefore time.Time // with Later: not before; zero where the provider does not say
+	Ref       string    // the provider's id of the message
+	Code      string    // the provider's code
+	Detail    string    // for people: no secret and no personal data in it
+}
+
+// Channel sends messages of one kind through one provider. Its methods may be
+// called concurrently.
+type Channel interface {
+	// Check refuses a message that the provider can't take (address, size,
+	// encoding), before anything is sent. It is pure.
+	Check(Message) error
+	// Send makes one attempt: no retry, no panic, back soon after ctx ends. A
+	// message past its Expires is Rejected without a call.
+	Send(ctx context.Context, m Message) Result
+}
+
+// Registration is all that Belltower needs to know of a channel.
+type Registration struct {
+	Name     string // as callers name it: "email", "sms", "push", …
+	Kind     Kind   // the address it needs
+	Provider string // who carries it, as shown to operators: "console", …
+	Channel  Channel
+	// Timeout bounds one attempt. Zero is 15 s.
+	Timeout time.Duration
+	// Workers bounds the sends claimed and not concluded at once. Zero is 128.
+	Workers int
+	// PerSecond bounds the sends a second. Zero is no bound.
+	PerSecond float64
+	// HoldUnknown keeps a message whose outcome is unknown as FAILED
+	// (outcome_unknown) for a decision by hand, in place of sending it again.
+	HoldUnknown bool
+}
