@@ -1,0 +1,108 @@
+package events
+
+import "time"
+
+// NotificationScheduled makes a notification PENDING. Exactly one of ReminderID
+// and AnnouncementID is set.
+type NotificationScheduled struct {
+	NotificationID string    `json:"notification_id"`
+	EventID        string    `json:"event_id"`
+	ParticipantID  string    `json:"participant_id"`
+	ReminderID     string    `json:"reminder_id,omitempty"`
+	AnnouncementID string    `json:"announcement_id,omitempty"`
+	Channel        string    `json:"channel"`
+	ScheduledTime  time.Time `json:"scheduled_time"`
+	Expires        time.Time `json:"expires"`
+}
+
+// NotificationCancelled says why nothing is to be sent: one of the Cancelled… reasons.
+type NotificationCancelled struct {
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id"`
+	Reason         string `json:"reason"`
+}
+
+// Why a notification was cancelled. Only one that was cancelled by hand stays so when it is wanted again.
+const (
+	CancelledSuperseded     = "superseded" // the event moved, the reminder went or the channel changed
+	CancelledDeclined       = "declined"
+	CancelledRemoved        = "removed"
+	CancelledEventCancelled = "event_cancelled"
+	CancelledEventDeleted   = "event_deleted"
+	CancelledByHand         = "by_hand"
+)
+
+// SendingStarted claims a notification: for as long as the claim holds, nobody
+// but the claimer calls the provider.
+type SendingStarted struct {
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id"`
+	Attempt        int    `json:"attempt"`            // counts from 1
+	Boot           string `json:"boot"`               // the claimer's boot id
+	ForMillis      int64  `json:"for_ms"`             // how long the claim holds
+	InDoubt        bool   `json:"in_doubt,omitempty"` // an earlier attempt's outcome is unknown
+}
+
+// NotificationSent says that the provider took the message.
+type NotificationSent struct {
+	NotificationID    string    `json:"notification_id"`
+	EventID           string    `json:"event_id"`
+	Attempt           int       `json:"attempt"`
+	SentTime          time.Time `json:"sent_time"` // when the provider call began
+	ProviderMessageID string    `json:"provider_message_id,omitempty"`
+	To                string    `json:"to"`                  // masked
+	Late              bool      `json:"late,omitempty"`      // it came after its claim had been given up
+	Overtaken         bool      `json:"overtaken,omitempty"` // a change was acknowledged while this was being handed over
+	Personal          Personal  `json:"personal"`            // the rendered text
+}
+
+// SendingFailed says that an attempt failed and when the next one may begin.
+type SendingFailed struct {
+	NotificationID string    `json:"notification_id"`
+	EventID        string    `json:"event_id"`
+	Attempt        int       `json:"attempt"`
+	Class          string    `json:"class"` // "temporary", "rate_limited", "unknown", "broken"
+	Error          string    `json:"error"` // for people; no personal data
+	NextAttempt    time.Time `json:"next_attempt"`
+}
+
+// NotificationFailed gives up. Attempt is 0 where none was under way.
+type NotificationFailed struct {
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id"`
+	Attempt        int    `json:"attempt,omitempty"`
+	Reason         string `json:"reason"` // one of the Failed… reasons
+	Error          string `json:"error,omitempty"`
+}
+
+// Why a notification was given up.
+const (
+	FailedMissed         = "missed"          // unsent when it expired
+	FailedOutcomeUnknown = "outcome_unknown" // perhaps sent; never settled
+	FailedRejected       = "rejected"        // the provider refused it for good
+	FailedExhausted      = "attempts_exhausted"
+	FailedBounced        = "bounced"
+	FailedUnrenderable   = "unrenderable"
+)
+
+// NotificationDelivered is the provider's word that it arrived.
+type NotificationDelivered struct {
+	NotificationID string    `json:"notification_id"`
+	EventID        string    `json:"event_id"`
+	DeliveredTime  time.Time `json:"delivered_time"`
+}
+
+// NotificationRetried makes a failed notification PENDING again, by hand.
+type NotificationRetried struct {
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id"`
+}
+
+func (NotificationScheduled) Name() string { return "notification-scheduled" }
+func (NotificationCancelled) Name() string { return "notification-cancelled" }
+func (SendingStarted) Name() string        { return "sending-started" }
+func (NotificationSent) Name() string      { return "notification-sent" }
+func (SendingFailed) Name() string         { return "sending-failed" }
+func (NotificationFailed) Name() string    { return "notification-failed" }
+func (NotificationDelivered) Name() string { return "notification-delivered" }
+func (NotificationRetried) Name() string   { return "notification-retried" }
