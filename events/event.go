@@ -7,7 +7,7 @@ type EventScheduled struct {
 	EventID     string `json:"event_id"`
 	Title       string `json:"title"`
 	Description string `json:"description"`
-	Schedule
+	Times
 	Location  string   `json:"location,omitempty"`
 	CreatorID string   `json:"creator_id"`
 	Capacity  int      `json:"capacity,omitempty"`
@@ -29,7 +29,7 @@ type EventDetailsChanged struct {
 // StartTime is a move, which reminders follow.
 type EventRescheduled struct {
 	EventID string `json:"event_id"`
-	Schedule
+	Times
 }
 
 // EventCapacityChanged sets the number of seats; 0 is no limit.

@@ -11,9 +11,9 @@ type Fact interface {
 	Name() string
 }
 
-// Schedule is when an event takes place: as instants in UTC, and as its
+// Times is when an event takes place: as instants in UTC, and as its
 // organiser says it, in the civil time of an IANA time zone.
-type Schedule struct {
+type Times struct {
 	StartTime  time.Time `json:"start_time"`
 	EndTime    time.Time `json:"end_time"`
 	TimeZone   string    `json:"time_zone"`
@@ -24,9 +24,9 @@ type Schedule struct {
 // LocalLayout is the form of a civil time, without a zone.
 const LocalLayout = "2006-01-02T15:04:05.999999"
 
-// ScheduleIn gives start and end as instants in UTC and as civil times in zone.
-func ScheduleIn(start, end time.Time, zone *time.Location) Schedule {
-	return Schedule{
+// TimesIn gives start and end as instants in UTC and as civil times in zone.
+func TimesIn(start, end time.Time, zone *time.Location) Times {
+	return Times{
 		StartTime: start.UTC(), EndTime: end.UTC(), TimeZone: zone.String(),
 		LocalStart: start.In(zone).Format(LocalLayout), LocalEnd: end.In(zone).Format(LocalLayout),
 	}

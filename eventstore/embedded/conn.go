@@ -1,0 +1,77 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/belltower/belltower/eventstore"
+)
+
+// busyTimeout is how long a connection waits for a lock that only a process
+// that ignores the folder's lock, such as the sqlite3 shell, can hold.
+const busyTimeout = 2 * time.Second
+
+// openConn opens the existing log at path.
+func openConn(path string, flags sqlite.OpenFlags, pragmas ...string) (*sqlite.Conn, error) {
+	// SQLite would create the file, or call its absence corruption.
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	conn, err := sqlite.OpenConn(path, flags)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, classify(err))
+	}
+	conn.SetBusyTimeout(busyTimeout)
+	if err := identify(conn, path); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	for _, p := range pragmas {
+		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+p, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("open %s: %s: %w", path, p, classify(err)), conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+// classify puts what SQLite says into the port's words.
+func classify(err error) error {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultCorrupt, sqlite.ResultNotADB, sqlite.ResultFormat:
+		return fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
+	default:
+		return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
+	}
+}
+
+// prepare is for statements that fit the schema: where one doesn't, the schema is damaged.
+func prepare(conn *sqlite.Conn, query string) (*sqlite.Stmt, error) {
+	stmt, err := conn.Prepare(query)
+	if err != nil && sqlite.ErrCode(err).ToPrimary() == sqlite.ResultError {
+		return nil, fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
+	}
+	if err != nil {
+		return nil, classify(err)
+	}
+	return stmt, nil
+}
+
+// number returns the only value that query has for args.
+func number(conn *sqlite.Conn, query string, args ...int64) (int64, error) {
+	stmt, err := prepare(conn, query)
+	if err != nil {
+		return 0, err
+	}
+	for i, arg := range args {
+		stmt.BindInt64(i+1, arg)
+	}
+	n, err := sqlitex.ResultInt64(stmt)
+	if err != nil {
+		return 0, classify(err)
+	}
+	return n, nil
+}

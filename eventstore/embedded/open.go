@@ -1,0 +1,182 @@
+// Package embedded keeps the log in one folder: a SQLite database, events.db,
+// which the sqlite3 shell opens and VACUUM INTO copies while it is in use.
+//
+// One goroutine writes. It takes what has come together since the last sync
+// into one transaction, so that callers who append at the same time share a
+// sync, and answers each of them after the transaction is on disk. Positions
+// count from 1 in the order of the commits, without a gap. Readers have
+// connections of their own and never wait for the writer.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/belltower/belltower/eventstore"
+)
+
+// Options are what a Log needs of the world. The zero Options will do.
+type Options struct {
+	// Now is the clock for Record.Created; time.Now when nil.
+	Now func() time.Time
+	// Logger hears of what no caller can be told: that the log stopped or went
+	// on writing, and failed checkpoints. slog.Default() when nil.
+	Logger *slog.Logger
+
+	// commit runs a COMMIT; tests put one here that fails before or after it.
+	commit func(commit func() error) error
+}
+
+// Log is an eventstore.Store in one folder. Only one process, and in it only
+// one Log, has a folder open.
+type Log struct {
+	path    string // of events.db
+	options Options
+	lock    *flock.Flock
+	readers *pool
+	queue   *queue
+	end     *end
+	stats   stats
+
+	checkpoints *checkpointer
+	closing     chan struct{} // closed by Close
+	background  sync.WaitGroup
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+var _ eventstore.Store = (*Log)(nil)
+
+// Open opens the log in dir and creates both when they don't exist. A folder
+// in use is refused with eventstore.ErrLocked, a file that is no log or is
+// visibly damaged with eventstore.ErrCorrupt.
+func Open(ctx context.Context, dir string, o Options) (*Log, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open log in %s: %w", dir, err)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.commit == nil {
+		o.commit = func(commit func() error) error { return commit() }
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	if err := makeDir(dir); err != nil {
+		return nil, fmt.Errorf("open log in %s: %w", dir, err)
+	}
+	lock := flock.New(filepath.Join(dir, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("open log in %s: lock the folder: %w", dir, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("open log in %s: %w", dir, eventstore.ErrLocked)
+	}
+	l, err := open(dir, o)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open log in %s: %w", dir, err), lock.Close())
+	}
+	l.lock = lock
+	return l, nil
+}
+
+// open does what Open does once the folder is locked.
+func open(dir string, o Options) (*Log, error) {
+	path := filepath.Join(dir, "events.db")
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = create(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w, err := openWriter(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(w.conn, path); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	checkpoints, err := openCheckpointer(path)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+
+	l := &Log{
+		path:        path,
+		options:     o,
+		readers:     newPool(path),
+		queue:       newQueue(),
+		end:         newEnd(w.last),
+		checkpoints: checkpoints,
+		closing:     make(chan struct{}),
+	}
+	l.background.Go(func() { l.write(w) })
+	l.background.Go(l.checkpoint)
+	return l, nil
+}
+
+// Exclusive is true: the folder is locked.
+func (l *Log) Exclusive() bool { return true }
+
+// Close writes what waits to be written, checkpoints, and lets go of the
+// folder. Calls that come later, and subscriptions, get eventstore.ErrClosed;
+// another Close waits for the first and returns what it returned.
+func (l *Log) Close() error {
+	l.closeOnce.Do(func() {
+		l.queue.close()
+		close(l.closing)
+		l.background.Wait()
+		err := errors.Join(l.readers.close(), l.checkpoints.close(), l.lock.Close())
+		if err != nil {
+			l.closeErr = fmt.Errorf("close log %s: %w", l.path, err)
+		}
+	})
+	return l.closeErr
+}
+
+// closed tells whether Close was called.
+func (l *Log) closed() bool {
+	select {
+	case <-l.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// makeDir creates dir so that it survives a power cut.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// syncDir puts the names in dir on disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,247 @@
+package keys
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+// FileName is the name of the key file in a data folder.
+const FileName = "keys.db"
+
+const (
+	applicationID = 0x426c546b // "BlTk" in the file's header
+	format        = 1
+	secretSize    = 32
+
+	// busyTimeout is how long another program that reads or copies the file may
+	// hold up a write.
+	busyTimeout = 5 * time.Second
+)
+
+// Take and Erase rely on this: rows are never deleted, and a key never changes its
+// length.
+const schema = `
+CREATE TABLE meta (
+	id     INTEGER PRIMARY KEY CHECK (id = 1),
+	format INTEGER NOT NULL,
+	secret BLOB NOT NULL
+) STRICT;
+CREATE TABLE keys (
+	number INTEGER PRIMARY KEY,
+	key    BLOB NOT NULL CHECK (length(key) = 32)
+) STRICT;`
+
+var (
+	// ErrMissing says that there is no key file where one was required.
+	ErrMissing = errors.New("there is no key file")
+	// ErrNotKeys says that the file is there and is something else.
+	ErrNotKeys = errors.New("not a Belltower key file")
+	// ErrNewerFormat says that a newer Belltower wrote the file.
+	ErrNewerFormat = errors.New("the key file was written by a newer Belltower")
+)
+
+// Option changes how Open opens.
+type Option func(*options)
+
+type options struct{ existing bool }
+
+// Existing makes Open refuse, with ErrMissing, to begin a new key file. It is for
+// a folder whose log already has facts: their keys would be numbered anew, and
+// nothing in them could be read.
+func Existing() Option { return func(o *options) { o.existing = true } }
+
+// Open opens the key file in dir, which must exist, or begins one, readable by
+// its owner only. Errors name the file and match ErrMissing, ErrNotKeys or
+// ErrNewerFormat where that is the cause. Close the ring to let go of the file.
+func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	path := filepath.Join(dir, FileName)
+	conn, err := openFile(path, o.existing)
+	if err != nil {
+		return nil, fmt.Errorf("open the keys in %s: %w", path, err)
+	}
+	ring, err := newRing(conn)
+	if err == nil {
+		// The file's name must last as long as its first key.
+		err = syncDir(dir)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open the keys in %s: %w", path, err)
+	}
+	return ring, nil
+}
+
+// InMemory is an empty ring without a file, for tests. It panics where SQLite
+// can't be had at all.
+func InMemory() *Ring {
+	conn, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite|sqlite.OpenMemory)
+	if err != nil {
+		panic(err)
+	}
+	ring, err := newRing(conn)
+	if err != nil {
+		panic(err)
+	}
+	return ring
+}
+
+func openFile(path string, existing bool) (conn *sqlite.Conn, err error) {
+	if err := ensureFile(path, existing); err != nil {
+		return nil, err
+	}
+	conn, err = sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenPrivateCache)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	conn.SetBusyTimeout(busyTimeout)
+	// Before the first write, so that another program's file stays as it is.
+	if err := identify(conn); err != nil {
+		return nil, err
+	}
+	for _, pragma := range []string{"journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"} {
+		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
+			return nil, fmt.Errorf("set %s: %w", pragma, err)
+		}
+	}
+	return conn, nil
+}
+
+// ensureFile creates the file if need be and takes it away from all but its
+// owner; SQLite gives its side files the same rights.
+func ensureFile(path string, existing bool) error {
+	if !existing {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			return f.Close()
+		} else if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	// The file is looked at by name: closing a handle of it would drop the locks
+	// of every connection that this process has to it.
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return ErrMissing
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%w: not a regular file", ErrNotKeys)
+	case info.Mode().Perm()&0o077 != 0:
+		return os.Chmod(path, 0o600) // a restored copy
+	}
+	return nil
+}
+
+// identify refuses a file that isn't ours. One with nothing in it was begun and
+// not finished, and is ours.
+func identify(conn *sqlite.Conn) error {
+	id, err := resultInt(conn, "PRAGMA application_id")
+	if err == nil && id == 0 {
+		var tables int64
+		tables, err = resultInt(conn, "SELECT count(*) FROM sqlite_schema")
+		if err == nil && tables == 0 {
+			return nil
+		}
+	}
+	switch {
+	case sqlite.ErrCode(err).ToPrimary() == sqlite.ResultNotADB:
+		return fmt.Errorf("%w: not even an SQLite database", ErrNotKeys)
+	case err != nil:
+		return err
+	case id != applicationID:
+		return fmt.Errorf("%w: an SQLite database with application id %#x", ErrNotKeys, id)
+	}
+	return nil
+}
+
+// newRing makes a ring of a connection, with the schema if it has none.
+func newRing(conn *sqlite.Conn) (*Ring, error) {
+	id, err := resultInt(conn, "PRAGMA application_id")
+	if err != nil {
+		return nil, err
+	}
+	if id == 0 {
+		if err := create(conn); err != nil {
+			return nil, fmt.Errorf("create the tables: %w", err)
+		}
+	}
+	found, err := resultInt(conn, "SELECT format FROM meta")
+	if err != nil {
+		return nil, fmt.Errorf("read the format: %w", err)
+	}
+	if found > format {
+		return nil, fmt.Errorf("%w: its format is %d, this program knows %d", ErrNewerFormat, found, format)
+	}
+	secret := make([]byte, secretSize)
+	n, err := sqlitex.ResultBytes(conn.Prep("SELECT secret FROM meta"), secret)
+	if err != nil {
+		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	return &Ring{conn: conn, secret: secret[:n], cache: newCache(cacheSize), makeBatch: makeBatch}, nil
+}
+
+func create(conn *sqlite.Conn) (err error) {
+	commit, err := sqlitex.ImmediateTransaction(conn)
+	if err != nil {
+		return err
+	}
+	defer commit(&err)
+	if err := sqlitex.ExecuteScript(conn, schema, nil); err != nil {
+		return err
+	}
+	secret := make([]byte, secretSize)
+	rand.Read(secret) // crypto/rand never fails
+	err = sqlitex.Execute(conn, "INSERT INTO meta (id, format, secret) VALUES (1, ?, ?)",
+		&sqlitex.ExecOptions{Args: []any{format, secret}})
+	if err != nil {
+		return err
+	}
+	return sqlitex.ExecuteTransient(conn, fmt.Sprintf("PRAGMA application_id = %d", applicationID), nil)
+}
+
+func resultInt(conn *sqlite.Conn, query string) (n int64, err error) {
+	err = sqlitex.ExecuteTransient(conn, query, &sqlitex.ExecOptions{
+		ResultFunc: func(row *sqlite.Stmt) error {
+			n = row.ColumnInt64(0)
+			return nil
+		},
+	})
+	return n, err
+}
+
+// syncDir makes the names in a folder durable. Windows does so by itself and has
+// no way to ask for it.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return errors.Join(err, d.Close())
+}

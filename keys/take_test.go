@@ -1,0 +1,230 @@
+package keys_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"zombiezen.com/go/sqlite"
+
+	"github.com/belltower/belltower/keys"
+)
+
+func TestNoKeyIsTakenTwice(t *testing.T) {
+	both(t, func(t *testing.T, r *keys.Ring) {
+		var (
+			all   sync.WaitGroup
+			mu    sync.Mutex
+			taken = map[int64]bool{}
+		)
+		for range 64 {
+			all.Go(func() {
+				for range 3 * keys.BatchSize / 64 {
+					key, err := r.Take(t.Context())
+					noError(t, err)
+					mu.Lock()
+					if taken[key] {
+						t.Errorf("key %d was taken twice", key)
+					}
+					taken[key] = true
+					mu.Unlock()
+				}
+			})
+		}
+		all.Wait()
+		r.Forget()
+		for key := range taken {
+			_, err := r.Seal(key, nil, nil)
+			require.NoError(t, err, "a key was taken that is not on disk")
+		}
+	})
+}
+
+func TestNoKeyIsTakenAgainAfterReopening(t *testing.T) {
+	dir, last := t.TempDir(), int64(0)
+	for range 3 {
+		r := open(t, dir)
+		key := take(t, r)
+		require.Greater(t, key, last)
+		last = key
+		require.NoError(t, r.Close())
+	}
+}
+
+// takerDir tells a child process to take keys from that folder until it is killed.
+const takerDir = "BELLTOWER_TEST_TAKE_FROM"
+
+func TestNoKeyIsTakenAgainAfterAKill(t *testing.T) {
+	if dir := os.Getenv(takerDir); dir != "" {
+		takeForEver(dir)
+	}
+	dir, taken := t.TempDir(), map[int64]bool{}
+	for round := range 5 {
+		child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		child.Env = append(os.Environ(), takerDir+"="+dir)
+		child.Stderr = os.Stderr
+		out, err := child.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, child.Start())
+		lines := bufio.NewScanner(out)
+		// A different number each time, so that batches are cut at several places.
+		for range keys.BatchSize*round + 100 {
+			require.True(t, lines.Scan())
+			key, err := strconv.ParseInt(lines.Text(), 10, 64)
+			require.NoError(t, err)
+			require.False(t, taken[key], "key %d was taken twice", key)
+			taken[key] = true
+		}
+		require.NoError(t, child.Process.Kill())
+		require.Error(t, child.Wait())
+	}
+	r := open(t, dir)
+	for key := range taken {
+		_, err := r.Seal(key, nil, nil)
+		require.NoError(t, err)
+	}
+	require.False(t, taken[take(t, r)])
+}
+
+func takeForEver(dir string) {
+	r, err := keys.Open(context.Background(), dir)
+	for err == nil {
+		var key int64
+		if key, err = r.Take(context.Background()); err == nil {
+			_, err = fmt.Println(key)
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func TestAFullDiskPasses(t *testing.T) {
+	r := open(t, t.TempDir())
+	last := take(t, r)
+	require.NoError(t, r.Exec("PRAGMA max_page_count = 1")) // SQLite takes the present size for it
+	for {
+		key, err := r.Take(t.Context())
+		if err != nil {
+			require.ErrorIs(t, err, keys.ErrUnavailable)
+			require.ErrorContains(t, err, "full")
+			break
+		}
+		last = key
+	}
+	_, err := r.Seal(last, nil, nil)
+	require.NoError(t, err, "what was taken goes on to work")
+
+	require.NoError(t, r.Exec("PRAGMA max_page_count = 1000000"))
+	require.Greater(t, take(t, r), last)
+}
+
+func TestOnlyAFailedSyncIsFinal(t *testing.T) {
+	for _, tt := range []struct {
+		code  sqlite.ResultCode
+		final bool
+	}{
+		{sqlite.ResultFull, false},
+		{sqlite.ResultBusy, false},
+		{sqlite.ResultIOErrWrite, false},
+		{sqlite.ResultIOErrFsync, true},
+		{sqlite.ResultIOErrDirFsync, true},
+	} {
+		dir := t.TempDir()
+		r := open(t, dir)
+		r.FailBatches(tt.code)
+		for range 2 {
+			_, err := r.Take(t.Context())
+			require.ErrorIs(t, err, keys.ErrUnavailable)
+		}
+		r.HealBatches()
+		_, err := r.Take(t.Context())
+		if tt.final {
+			require.ErrorIs(t, err, keys.ErrUnavailable, tt.code)
+		} else {
+			require.NoError(t, err, tt.code)
+		}
+		require.NoError(t, r.Close())
+		take(t, open(t, dir)) // reopening begins anew
+	}
+}
+
+func TestTakeGivesUpWithItsContext(t *testing.T) {
+	r := open(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	release := make(chan struct{})
+	held := make(chan struct{})
+	var holder sync.WaitGroup
+	holder.Go(func() { r.Hold(held, release) })
+	<-held
+	_, err := r.Take(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	close(release)
+	holder.Wait()
+	take(t, r)
+}
+
+func TestCloseWaitsForARefill(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		r, err := keys.Open(t.Context(), t.TempDir())
+		require.NoError(t, err)
+		r.Take(cancelled) // begins a refill and leaves
+		var taker sync.WaitGroup
+		taker.Go(func() {
+			var err error
+			for err == nil {
+				_, err = r.Take(t.Context())
+			}
+			if !errors.Is(err, keys.ErrClosed) {
+				t.Error(err)
+			}
+		})
+		require.NoError(t, r.Close())
+		require.False(t, r.Refilling())
+		taker.Wait()
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	r, err := keys.Open(b.Context(), b.TempDir())
+	require.NoError(b, err)
+	defer r.Close()
+	for b.Loop() {
+		_, err := r.Take(b.Context())
+		require.NoError(b, err)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	for _, known := range []int{1 << 10, 1 << 17} {
+		b.Run(fmt.Sprintf("keys=%d", known), func(b *testing.B) {
+			r, err := keys.Open(b.Context(), b.TempDir())
+			require.NoError(b, err)
+			defer r.Close()
+			sealed := make([][]byte, known)
+			for i := range sealed {
+				key, err := r.Take(b.Context())
+				require.NoError(b, err)
+				require.Equal(b, int64(i+1), key)
+				sealed[i], err = r.Seal(key, make([]byte, 200), nil)
+				require.NoError(b, err)
+			}
+			i := 0
+			for b.Loop() {
+				if _, ok, err := r.Open(int64(i+1), sealed[i], nil); err != nil || !ok {
+					b.Fatal(ok, err)
+				}
+				i = (i + 1) % known
+			}
+		})
+	}
+}
