@@ -1,0 +1,164 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// Do decides cmd on the present state of its stream, appends the facts, and
+// answers with what view sees right after them. view must not keep the state.
+//
+// Commands that wait for the same stream are decided one after another and
+// appended as one write; each is answered for itself. A lost race is decided
+// again on the newer state. A keyed request that was decided before is answered
+// from the state as it was after it.
+//
+// A change that could supersede a notification being handed over to its
+// provider is answered once that is over, after a second at the latest.
+//
+// Errors to match: *aggregates.Refusal, *aggregates.Invalid,
+// events.ErrNewerFact, and those of package eventstore. After
+// eventstore.ErrUnknownOutcome, or an end of ctx, the command may have been done.
+func Do[T any, S State[T], V any](ctx context.Context, h *Handler, cmd Command[S], by Caller, view func(state S, now time.Time) V) (Answer[V], error) {
+	var answer Answer[V]
+	job := &job[S]{
+		cmd: cmd, by: by, request: h.request(by),
+		see: func(state S, now time.Time) { answer.View = view(state, now) },
+	}
+	if err := submit[T](ctx, h, cmd.Stream(), job); err != nil {
+		return Answer[V]{}, fmt.Errorf("%T on %s: %w", cmd, cmd.Stream(), err)
+	}
+	answer.Revision, answer.Position, answer.Replayed, answer.Appended = job.revision, job.position, job.replayed, len(job.facts)
+	h.gate.settle(ctx, cmd.Stream(), job.facts)
+	return answer, nil
+}
+
+// View shows the state of a stream as of its end; last is the revision of its
+// last fact, eventstore.NoStream where it has none. view must not keep the state.
+func View[T any, S State[T], V any](ctx context.Context, h *Handler, name string, view func(state S, last int64) V) (V, error) {
+	var v V
+	job := &job[S]{look: func(state S, last int64) { v = view(state, last) }}
+	if err := submit[T](ctx, h, name, job); err != nil {
+		var zero V
+		return zero, fmt.Errorf("look at %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// submit has j decided by the stream's server and waits for it. Once ctx has
+// ended, j is out of the caller's hands: nothing of it may be read.
+func submit[T any, S State[T]](ctx context.Context, h *Handler, name string, j *job[S]) error {
+	s, release, err := hold[T, S](h, name)
+	if err != nil {
+		return err
+	}
+	j.ctx, j.done, j.release = ctx, make(chan struct{}), release
+	s.enqueue(j)
+	select {
+	case <-j.done:
+		return j.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Until is where a fold ends: behind a revision, or behind the last fact that
+// happened at a time or before.
+type Until struct {
+	Revision *int64
+	Time     *time.Time
+}
+
+var (
+	// ErrBeyondEnd says that a stream has no such revision yet.
+	ErrBeyondEnd = errors.New("commands: revision beyond the stream's end")
+	// ErrBeforeStart says that a stream had no facts then.
+	ErrBeforeStart = errors.New("commands: before the stream's first fact")
+)
+
+// At folds a stream up to a point in its past; the state is the caller's. The
+// revision is that of the last fact folded.
+func At[T any, S State[T]](ctx context.Context, h *Handler, name string, until Until) (S, int64, error) {
+	state, last := S(new(T)), eventstore.NoStream
+	stop := errors.New("until")
+	err := h.readFacts(ctx, name, 0, func(r eventstore.Record, f events.Fact, m events.Metadata) error {
+		if (until.Revision != nil && r.Revision > *until.Revision) || (until.Time != nil && m.OccurredAt.After(*until.Time)) {
+			return stop
+		}
+		state.Evolve(f, aggregates.Stamp{Revision: r.Revision, At: m.OccurredAt})
+		last = r.Revision
+		return nil
+	})
+	switch {
+	case err != nil && !errors.Is(err, stop):
+		return nil, 0, fmt.Errorf("fold %s: %w", name, err)
+	case last == eventstore.NoStream:
+		return nil, 0, ErrBeforeStart
+	case until.Revision != nil && last < *until.Revision:
+		return nil, 0, ErrBeyondEnd
+	}
+	return state, last, nil
+}
+
+// Entry is a fact as callers may see it.
+type Entry struct {
+	Record   eventstore.Record
+	Fact     events.Fact
+	Metadata events.Metadata
+}
+
+// Open decodes a record for callers.
+func (h *Handler) Open(r eventstore.Record) (Entry, error) {
+	f, m, err := h.decode(r)
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{Record: r, Fact: events.Public(f), Metadata: m}, nil
+}
+
+// History returns up to limit facts of a stream from revision from on.
+func (h *Handler) History(ctx context.Context, name string, from int64, limit int) ([]Entry, error) {
+	records, err := h.o.Store.ReadStream(ctx, name, from, limit)
+	if err != nil {
+		return nil, fmt.Errorf("history of %s: %w", name, err)
+	}
+	entries := make([]Entry, len(records))
+	for i, r := range records {
+		if entries[i], err = h.Open(r); err != nil {
+			return nil, fmt.Errorf("history of %s: %w", name, err)
+		}
+	}
+	return entries, nil
+}
+
+// pageSize is how many records are read at once.
+const pageSize = 1000
+
+// readFacts hands over a stream's facts from revision from on, in order.
+func (h *Handler) readFacts(ctx context.Context, name string, from int64, each func(eventstore.Record, events.Fact, events.Metadata) error) error {
+	for {
+		records, err := h.o.Store.ReadStream(ctx, name, from, pageSize)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			f, m, err := h.decode(r)
+			if err != nil {
+				return err
+			}
+			if err := each(r, f, m); err != nil {
+				return err
+			}
+		}
+		if len(records) < pageSize {
+			return nil
+		}
+		from += int64(len(records))
+	}
+}

@@ -1,0 +1,161 @@
+package commands
+
+import (
+	"container/list"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// Keys is what commands need of package keys.
+type Keys interface {
+	events.Keys
+	// Take gives the number of a key that nobody has and that is on disk.
+	Take(ctx context.Context) (int64, error)
+	// Digest tells equal data from other data without showing it.
+	Digest(purpose string, data []byte) []byte
+}
+
+// Options is what a Handler needs of the world.
+type Options struct {
+	Store       eventstore.Store
+	Keys        Keys
+	Now         func() time.Time
+	PhoneRegion string // as in aggregates.Now
+	Channels    map[string]aggregates.AddressKind
+}
+
+// DefaultCacheFacts bounds the states that a Handler keeps, by the facts that they were folded from.
+const DefaultCacheFacts = 1_000_000
+
+// Handler decides commands: one at a time for each stream, many streams at once.
+// Its methods may be called concurrently.
+type Handler struct {
+	o     Options
+	gate  gate
+	limit int64
+
+	mu      sync.Mutex
+	closed  bool
+	streams map[string]*list.Element // of *slot
+	recent  *list.List               // most recently used first
+	facts   int64                    // folded into the states of all slots
+	serving sync.WaitGroup
+}
+
+// slot is a stream's place in the cache.
+type slot struct {
+	name   string
+	stream any // *stream[T, S]
+	users  int // callers that hold it; it is kept while there are any
+	facts  int64
+}
+
+// NewHandler returns a Handler; Close ends it.
+func NewHandler(o Options) *Handler {
+	return &Handler{
+		o: o, limit: DefaultCacheFacts, gate: newGate(),
+		streams: map[string]*list.Element{}, recent: list.New(),
+	}
+}
+
+// Close waits for commands under way; later ones are refused with eventstore.ErrClosed.
+func (h *Handler) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.serving.Wait()
+}
+
+// now is the present time as decisions see it.
+func (h *Handler) now() aggregates.Now {
+	return aggregates.Now{
+		Time:        h.o.Now().UTC().Truncate(time.Microsecond),
+		Digest:      h.emailDigest,
+		PhoneRegion: h.o.PhoneRegion,
+		Channels:    h.o.Channels,
+	}
+}
+
+func (h *Handler) emailDigest(canonical string) string {
+	return shortDigest(h.o.Keys, "email", []byte(canonical))
+}
+
+func shortDigest(keys Keys, purpose string, data []byte) string {
+	return base64.RawURLEncoding.EncodeToString(keys.Digest(purpose, data)[:16])
+}
+
+// idSpace is the name space of ids derived from idempotency keys.
+var idSpace = uuid.MustParse("6ad62f5e-2f3c-4b55-9d4b-6f1f0a3f2f55")
+
+// NewID makes the id of a new resource; what tells apart several of one
+// request. For a keyed request it is derived from caller, route and key, so
+// that the request repeated names the same resource.
+func (h *Handler) NewID(by Caller, what string) string {
+	if by.Key == nil {
+		return uuid.NewString()
+	}
+	return uuid.NewSHA1(idSpace, []byte(what+"\x00"+h.requestKey(by))).String()
+}
+
+func (h *Handler) requestKey(by Caller) string {
+	return shortDigest(h.o.Keys, "request-key", fmt.Appendf(nil, "%q %q %q", by.Actor, by.Key.Route, by.Key.Value))
+}
+
+// request is how by is remembered beside its facts.
+func (h *Handler) request(by Caller) *events.Request {
+	if by.Key == nil {
+		return nil
+	}
+	return &events.Request{Key: h.requestKey(by), Body: shortDigest(h.o.Keys, "request-body", by.Key.Body)}
+}
+
+// hold returns the stream of that name and keeps it in the cache until release.
+func hold[T any, S State[T]](h *Handler, name string) (*stream[T, S], func(), error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, nil, eventstore.ErrClosed
+	}
+	element, ok := h.streams[name]
+	if !ok {
+		element = h.recent.PushFront(&slot{name: name, stream: &stream[T, S]{h: h, name: name}})
+		h.streams[name] = element
+	} else {
+		h.recent.MoveToFront(element)
+	}
+	held := element.Value.(*slot)
+	held.users++
+	s, ok := held.stream.(*stream[T, S])
+	if !ok {
+		held.users--
+		return nil, nil, fmt.Errorf("commands: stream %s is of another aggregate", name)
+	}
+	return s, func() { h.release(held, s) }, nil
+}
+
+func (h *Handler) release(held *slot, s interface{ folded() int64 }) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	held.users--
+	facts := s.folded()
+	h.facts += facts - held.facts
+	held.facts = facts
+	for last := h.recent.Back(); last != nil && h.facts > h.limit; {
+		oldest, before := last.Value.(*slot), last.Prev()
+		if oldest.users == 0 {
+			h.recent.Remove(last)
+			delete(h.streams, oldest.name)
+			h.facts -= oldest.facts
+		}
+		last = before
+	}
+}

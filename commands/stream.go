@@ -1,0 +1,331 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// One write holds at most this much, but for a single decision that is larger.
+const (
+	maxWriteFacts = 256
+	maxWriteBytes = 512 << 10
+)
+
+// appendTimeout bounds one append and what it takes to settle it.
+const appendTimeout = 30 * time.Second
+
+// job is a command, or a look at the state, that waits for its stream.
+type job[S any] struct {
+	ctx     context.Context
+	cmd     Command[S]
+	by      Caller
+	request *events.Request
+	see     func(S, time.Time)
+	look    func(S, int64) // set in place of cmd
+
+	// the answer, to be read once done is closed
+	done     chan struct{}
+	release  func() // of the stream's place in the cache
+	err      error
+	facts    []events.Fact
+	revision int64
+	position eventstore.Position
+	replayed bool
+}
+
+// stream decides the jobs of one stream, one after another. The fields behind
+// served are owned by the goroutine that serves.
+type stream[T any, S State[T]] struct {
+	h    *Handler
+	name string
+
+	mu      sync.Mutex
+	waiting []*job[S]
+	served  bool
+
+	state    S // nil: to be read
+	last     int64
+	position eventstore.Position
+	latest   time.Time // of the last fact
+	noted    map[string]noted
+	facts    atomic.Int64
+}
+
+func (s *stream[T, S]) folded() int64 { return s.facts.Load() }
+
+func (s *stream[T, S]) enqueue(j *job[S]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = append(s.waiting, j)
+	if !s.served {
+		s.served = true
+		s.h.serving.Add(1)
+		go s.serve()
+	}
+}
+
+func (s *stream[T, S]) serve() {
+	defer s.h.serving.Done()
+	for {
+		s.mu.Lock()
+		jobs := s.waiting
+		s.waiting = nil
+		s.served = len(jobs) > 0
+		s.mu.Unlock()
+		if len(jobs) == 0 {
+			return
+		}
+		for len(jobs) > 0 {
+			jobs = jobs[s.decide(jobs):]
+		}
+	}
+}
+
+// decide answers the first jobs with one write, and tells how many they were.
+func (s *stream[T, S]) decide(jobs []*job[S]) int {
+	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+	defer cancel()
+	for {
+		if err := s.catchUp(ctx); err != nil {
+			s.drop()
+			return answerAll(jobs, err)
+		}
+		write := write{expected: s.last}
+		n, err := s.fill(ctx, &write, jobs)
+		if err != nil {
+			s.drop()
+			return answerAll(jobs[:n], err)
+		}
+		if len(write.records) > 0 {
+			position, err := s.append(ctx, write)
+			if errors.Is(err, eventstore.ErrWrongRevision) {
+				s.drop()
+				continue
+			} else if errors.Is(err, eventstore.ErrTooLarge) && n > 1 {
+				s.drop()
+				jobs = jobs[:n/2]
+				continue
+			} else if err != nil {
+				s.drop()
+				return answerAll(jobs[:n], err)
+			}
+			s.position = position
+		}
+		for _, j := range jobs[:n] {
+			j.position = s.position
+			j.answered()
+		}
+		return n
+	}
+}
+
+// answered lets the caller have j.
+func (j *job[S]) answered() {
+	j.release()
+	close(j.done)
+}
+
+func answerAll[S any](jobs []*job[S], err error) int {
+	for _, j := range jobs {
+		j.err = err
+		j.answered()
+	}
+	return len(jobs)
+}
+
+// write is what one append will hold.
+type write struct {
+	expected int64
+	records  []eventstore.NewRecord
+	bytes    int
+}
+
+// errWriteFirst says that a job needs what is still to be written.
+var errWriteFirst = errors.New("write first")
+
+// fill decides jobs on the state as it will be after the write, until the
+// write is full; n is how many it decided, at least one. An error concerns all n.
+func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n int, err error) {
+	for n, j := range jobs {
+		if n > 0 && (len(w.records) >= maxWriteFacts || w.bytes >= maxWriteBytes) {
+			return n, nil
+		}
+		now := s.h.now()
+		now.Time = later(now.Time, s.latest)
+		j.err, j.facts, j.replayed = nil, nil, false
+		switch {
+		case j.ctx.Err() != nil:
+			j.err = j.ctx.Err()
+		case j.look != nil:
+			j.look(s.state, s.last)
+		default:
+			if err := s.decideOne(ctx, w, j, now); errors.Is(err, errWriteFirst) {
+				return n, nil
+			} else if err != nil {
+				return n + 1, err
+			}
+		}
+	}
+	return len(jobs), nil
+}
+
+// decideOne decides one command. What a rule or a condition refuses goes into
+// the job; an error means that the write can't go on.
+func (s *stream[T, S]) decideOne(ctx context.Context, w *write, j *job[S], now aggregates.Now) error {
+	if j.request != nil {
+		if before, ok := s.noted[j.request.Key]; ok {
+			if before.revision > w.expected && before.revision < s.last {
+				return errWriteFirst
+			}
+			s.replay(ctx, j, before)
+			return nil
+		}
+	}
+	if c, ok := j.cmd.(conditional[S]); ok && j.by.IfMatch != nil {
+		if own, ok := c.OwnRevision(s.state); ok && !j.by.IfMatch.allows(own, s.last) {
+			j.err = aggregates.ErrPrecondition
+			return nil
+		}
+	}
+	facts, err := j.cmd.Decide(s.state, now)
+	if err != nil {
+		j.err = err
+		return nil
+	}
+	if facts, err = s.h.giveKeys(ctx, facts); err != nil {
+		return err
+	}
+	j.facts = facts
+	if len(facts) == 0 && j.request != nil {
+		facts = []events.Fact{events.RequestNoted{}}
+	}
+	if err := s.add(w, j, facts, now.Time); err != nil {
+		return err
+	}
+	j.revision = s.last
+	j.see(s.state, now.Time)
+	return nil
+}
+
+// add puts facts into the write and folds them.
+func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Time) error {
+	if len(facts) == 0 {
+		return nil
+	}
+	metadata, err := json.Marshal(events.Metadata{
+		Actor: j.by.Actor, CorrelationID: j.by.CorrelationID, CausationID: j.by.CausationID,
+		OccurredAt: at, Request: j.request,
+	})
+	if err != nil {
+		return fmt.Errorf("encode metadata: %w", err)
+	}
+	for _, f := range facts {
+		id := uuid.New()
+		data, err := events.Encode(s.h.o.Keys, id, f)
+		if err != nil {
+			return err
+		}
+		w.records = append(w.records, eventstore.NewRecord{ID: id, Type: f.Name(), Data: data, Metadata: metadata})
+		w.bytes += len(data) + len(metadata)
+		s.evolve(f, s.last+1, at)
+	}
+	if j.request != nil {
+		s.note(*j.request, s.last, at)
+	}
+	return nil
+}
+
+func (s *stream[T, S]) evolve(f events.Fact, revision int64, at time.Time) {
+	s.state.Evolve(f, aggregates.Stamp{Revision: revision, At: at})
+	s.last, s.latest = revision, at
+	s.facts.Store(revision + 1)
+}
+
+func (s *stream[T, S]) note(r events.Request, revision int64, at time.Time) {
+	if s.noted == nil {
+		s.noted = map[string]noted{}
+	}
+	s.noted[r.Key] = noted{body: r.Body, revision: revision, at: at}
+}
+
+// replay answers a keyed request from the state as it was after the first time.
+func (s *stream[T, S]) replay(ctx context.Context, j *job[S], before noted) {
+	if before.body != j.request.Body {
+		j.err = aggregates.ErrKeyReused
+		return
+	}
+	state := s.state
+	if before.revision < s.last {
+		if state, _, j.err = At[T, S](ctx, s.h, s.name, Until{Revision: &before.revision}); j.err != nil {
+			return
+		}
+	}
+	j.revision, j.replayed = before.revision, true
+	j.see(state, before.at)
+}
+
+// catchUp makes the state that of the stream's end.
+func (s *stream[T, S]) catchUp(ctx context.Context) error {
+	if s.state != nil && s.h.o.Store.Exclusive() {
+		return nil
+	}
+	if s.state == nil {
+		s.state, s.last = S(new(T)), eventstore.NoStream
+		s.position, s.latest, s.noted = eventstore.Start, time.Time{}, nil
+		s.facts.Store(0)
+	}
+	return s.h.readFacts(ctx, s.name, s.last+1, func(r eventstore.Record, f events.Fact, m events.Metadata) error {
+		s.evolve(f, r.Revision, m.OccurredAt)
+		s.position = r.Position
+		if m.Request != nil {
+			s.note(*m.Request, r.Revision, m.OccurredAt)
+		}
+		return nil
+	})
+}
+
+// drop forgets the state: it holds facts that were not appended, or lacks some that were.
+func (s *stream[T, S]) drop() {
+	s.state = nil
+	s.facts.Store(0)
+}
+
+// append writes w and settles an outcome that is unknown by looking for the
+// ids, which are made once for each decision.
+func (s *stream[T, S]) append(ctx context.Context, w write) (eventstore.Position, error) {
+	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)
+	if err == nil || !errors.Is(err, eventstore.ErrUnknownOutcome) {
+		return position, err
+	}
+	records, readErr := s.h.o.Store.ReadStream(ctx, s.name, w.expected+1, len(w.records))
+	if readErr != nil {
+		return eventstore.Position{}, errors.Join(err, readErr)
+	}
+	for i, r := range records {
+		if r.ID != w.records[i].ID {
+			return eventstore.Position{}, &eventstore.WrongRevisionError{Stream: s.name, Expected: w.expected, Actual: r.Revision}
+		}
+	}
+	if len(records) < len(w.records) {
+		return eventstore.Position{}, fmt.Errorf("%w: it did not happen: %w", eventstore.ErrUnavailable, err)
+	}
+	return records[len(records)-1].Position, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,125 @@
+package projections
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// fact is a record, decoded.
+type fact struct {
+	eventstore.Record
+	events.Fact
+	at int64 // when it occurred, in microseconds
+}
+
+// read decodes r.
+func read(keys events.Keys, r eventstore.Record) (fact, error) {
+	f, err := events.Decode(keys, r.ID, r.Type, r.Data)
+	if err != nil {
+		return fact{}, fmt.Errorf("fact at %v in %s: %w", r.Position, r.Stream, err)
+	}
+	var metadata struct {
+		OccurredAt time.Time `json:"occurred_at"`
+	}
+	if err := json.Unmarshal(r.Metadata, &metadata); err != nil {
+		return fact{}, fmt.Errorf("fact at %v in %s: metadata: %w", r.Position, r.Stream, err)
+	}
+	return fact{r, f, metadata.OccurredAt.UnixMicro()}, nil
+}
+
+// apply changes the rows as f says. What belongs to an event or to a
+// notification that is no longer there is passed over.
+func (w *writer) apply(f fact) error {
+	switch e := f.Fact.(type) {
+	case events.EventScheduled:
+		return w.eventScheduled(f, e)
+	case events.EventDetailsChanged:
+		return w.eventDetailsChanged(f, e)
+	case events.EventRescheduled:
+		return w.eventRescheduled(f, e)
+	case events.EventCapacityChanged:
+		return w.eventCapacityChanged(f, e)
+	case events.EventCancelled:
+		return w.eventCancelled(f, e)
+	case events.EventDeleted:
+		return w.eventDeleted(e)
+
+	case events.ParticipantRegistered:
+		return w.participantRegistered(f, e)
+	case events.ParticipantContactChanged:
+		return w.participantContactChanged(f, e)
+	case events.ParticipantResponded:
+		return w.participantResponded(f, e)
+	case events.ParticipantPromoted:
+		return w.participantPromoted(f, e)
+	case events.ParticipantRemoved:
+		return w.participantRemoved(f, e)
+
+	case events.ReminderAdded:
+		return w.reminderAdded(f, e)
+	case events.ReminderRemoved:
+		return w.reminderRemoved(e)
+
+	case events.NotificationScheduled:
+		return w.notificationScheduled(f, e)
+	case events.NotificationCancelled:
+		return w.notificationCancelled(f, e)
+	case events.SendingStarted:
+		return w.sendingStarted(f, e)
+	case events.NotificationSent:
+		return w.notificationSent(f, e)
+	case events.SendingFailed:
+		return w.sendingFailed(f, e)
+	case events.NotificationFailed:
+		return w.notificationFailed(f, e)
+	case events.NotificationDelivered:
+		return w.notificationDelivered(f, e)
+	case events.NotificationRetried:
+		return w.notificationRetried(f, e)
+	case events.NotificationsCleared:
+		return w.notificationsCleared(f, e)
+	}
+	return nil // shown by no row: announcements, the processor, noted requests
+}
+
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+
+func timeOrNil(micros *int64) *time.Time {
+	if micros == nil {
+		return nil
+	}
+	t := timeOf(*micros)
+	return &t
+}
+
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// list encodes a list of texts; a nil one is empty.
+func list(texts []string) string {
+	if len(texts) == 0 {
+		return "[]"
+	}
+	data, err := json.Marshal(texts)
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return string(data)
+}
+
+func texts(list string) ([]string, error) {
+	out := []string{}
+	if list == "[]" {
+		return out, nil
+	}
+	err := json.Unmarshal([]byte(list), &out)
+	return out, err
+}

@@ -1,0 +1,191 @@
+// Package reminders is the process manager: it keeps what is scheduled equal to
+// what the events want, and sends what is due. Replaying facts sends nothing:
+// only the clock does, and only what the log says is open.
+package reminders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/projections"
+)
+
+// Options is what Reminders need of the world.
+type Options struct {
+	Commands *commands.Handler
+	Store    eventstore.Store
+	Models   *projections.Models // for the auditor alone
+	Channels []channels.Registration
+	Dir      string // where planner.db stands
+	Now      func() time.Time
+	Logger   *slog.Logger
+}
+
+// Reminders plans and sends. Its methods may be called concurrently.
+type Reminders struct {
+	o       Options
+	table   *table
+	planner *planner
+	sender  *sender
+	auditor *auditor
+
+	ended atomic.Bool
+	run   context.Context // ends when sending is to end; set by Run
+	ready chan struct{}   // closed once run is set
+}
+
+// Kinds gives the kind of address that each channel needs.
+func Kinds(registered []channels.Registration) map[string]aggregates.AddressKind {
+	kinds := make(map[string]aggregates.AddressKind, len(registered))
+	for _, r := range registered {
+		kinds[r.Name] = aggregates.AddressKind(r.Kind)
+	}
+	return kinds
+}
+
+// New opens the planner's table. Run does the work, Close ends the table.
+func New(o Options) (*Reminders, error) {
+	t, err := openTable(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reminders{o: o, table: t, ready: make(chan struct{})}
+	r.sender = &sender{
+		commands: o.Commands, table: t, boot: uuid.NewString(), exclusive: o.Store.Exclusive(),
+		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
+		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
+		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{},
+	}
+	for _, c := range o.Channels {
+		r.sender.lanes = append(r.sender.lanes, newLane(c, o.Logger))
+	}
+	r.planner = &planner{
+		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
+		applied: r.sender.applied, tabled: r.sender.poke, changed: make(chan struct{}),
+	}
+	r.auditor = newAuditor(o, r.planner)
+	return r, nil
+}
+
+// Run plans, sends and audits until ctx ends. It returns once sends in flight
+// are concluded, after drain at the latest.
+func (r *Reminders) Run(ctx context.Context, drain time.Duration) error {
+	r.run = ctx
+	close(r.ready)
+	r.planner.steered = func() {
+		if err := r.steer(ctx); err != nil && ctx.Err() == nil {
+			r.o.Logger.Error("the processor's state can't be read", "error", err)
+		}
+	}
+	if err := r.steer(ctx); err != nil {
+		return fmt.Errorf("read the processor's state: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(drain)
+		defer timer.Stop()
+		<-timer.C
+		r.ended.Store(true)
+	})
+	defer stop()
+	var running sync.WaitGroup
+	running.Go(func() { r.planner.run(ctx) })
+	running.Go(func() { r.auditor.run(ctx) })
+	r.sender.run(ctx)
+	running.Wait()
+	return nil
+}
+
+// Close closes the planner's table, after Run.
+func (r *Reminders) Close() error { return r.table.close() }
+
+// steer hands the processor's state to the sender.
+func (r *Reminders) steer(ctx context.Context) error {
+	p, err := r.processor(ctx)
+	if err != nil {
+		return err
+	}
+	r.sender.steer(!p.Stopped, time.Duration(p.Interval())*time.Second)
+	r.auditor.steer(!p.Stopped, time.Duration(p.Interval())*time.Second)
+	return nil
+}
+
+func (r *Reminders) processor(ctx context.Context) (aggregates.Processor, error) {
+	return commands.View(ctx, r.o.Commands, commands.ProcessorStream, func(p *aggregates.Processor, _ int64) aggregates.Processor { return *p })
+}
+
+// Start lets notifications be sent; a nil interval (in seconds) keeps the present one.
+func (r *Reminders) Start(ctx context.Context, by commands.Caller, interval *int) (eventstore.Position, error) {
+	answer, err := commands.Do(ctx, r.o.Commands, commands.StartProcessor{CheckIntervalSeconds: interval}, by, nothing[*aggregates.Processor])
+	if err != nil {
+		return eventstore.Start, err
+	}
+	return answer.Position, r.steer(ctx)
+}
+
+// Stop ends sending, not planning, and returns once nothing is in flight.
+func (r *Reminders) Stop(ctx context.Context, by commands.Caller) (eventstore.Position, error) {
+	answer, err := commands.Do(ctx, r.o.Commands, commands.StopProcessor{}, by, nothing[*aggregates.Processor])
+	if err != nil {
+		return eventstore.Start, err
+	}
+	if err := r.steer(ctx); err != nil {
+		return answer.Position, err
+	}
+	return answer.Position, r.sender.quiet(ctx)
+}
+
+// Swept is what came of SendDue.
+type Swept struct{ Sent, Failed, StillDue int }
+
+// SendDue tries all that is due now, also while the processor is stopped. What
+// was asked for before the call is planned before it looks.
+func (r *Reminders) SendDue(ctx context.Context) (Swept, error) {
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		return Swept{}, ctx.Err()
+	}
+	if err := r.planned(ctx); err != nil {
+		return Swept{}, err
+	}
+	sent, failed, err := r.sender.sendDue(ctx, r.run)
+	if err != nil {
+		return Swept{}, err
+	}
+	if err := r.planned(ctx); err != nil {
+		return Swept{}, err
+	}
+	due, _, err := r.backlog()
+	return Swept{Sent: sent, Failed: failed, StillDue: due}, err
+}
+
+// planned waits until what follows from the log's present end is planned.
+func (r *Reminders) planned(ctx context.Context) error {
+	end, err := r.o.Store.End(ctx)
+	if err != nil {
+		return fmt.Errorf("read the log's end: %w", err)
+	}
+	return r.planner.waitFor(ctx, end)
+}
+
+func (r *Reminders) backlog() (due int, oldest time.Time, err error) {
+	now := r.o.Now()
+	for _, l := range r.sender.lanes {
+		n, since, laneErr := r.table.backlog(l.Name, now)
+		due += n
+		oldest = earliest(oldest, since)
+		err = errors.Join(err, laneErr)
+	}
+	return due, oldest, err
+}

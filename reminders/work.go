@@ -1,0 +1,63 @@
+package reminders
+
+import (
+	"context"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+// work is an event that is planned as a whole, in slices: first what is
+// scheduled is checked, in order of participant and notification, then the
+// roster is gone through in order of registration.
+type work struct {
+	event        string
+	participant  string // the last one whose notifications were checked
+	notification string
+	checked      bool // all that is scheduled was checked
+	ordinal      int  // of the next participant to plan
+	again        bool // the event changed meanwhile: once more from the start
+}
+
+// addWork asks for an event to be planned; called within change.
+func (t *table) addWork(event string) error {
+	return t.exec("INSERT INTO work VALUES (?, '', '', 0, 0, 0) ON CONFLICT DO UPDATE SET again = 1", event)
+}
+
+// advance keeps how far w has come, or ends it; called within change.
+func (t *table) advance(w work, finished bool) error {
+	if !finished {
+		return t.exec("UPDATE work SET participant = ?, notification = ?, checked = ?, ordinal = ? WHERE event = ?",
+			w.participant, w.notification, w.checked, w.ordinal, w.event)
+	}
+	if err := t.exec("DELETE FROM work WHERE event = ? AND again = 0", w.event); err != nil {
+		return err
+	}
+	return t.exec("UPDATE work SET participant = '', notification = '', checked = 0, ordinal = 0, again = 0 WHERE event = ?", w.event)
+}
+
+// nextWork gives the first event after the given one, in turn; ok is false where there is none.
+func (t *table) nextWork(after string) (w work, ok bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, from := range []string{after, ""} {
+		err = sqlitex.Execute(t.conn, "SELECT event, participant, notification, checked, ordinal, again FROM work WHERE event > ? ORDER BY event LIMIT 1", &sqlitex.ExecOptions{
+			Args: []any{from}, ResultFunc: func(s *sqlite.Stmt) error {
+				ok = true
+				w = work{
+					event: s.ColumnText(0), participant: s.ColumnText(1), notification: s.ColumnText(2),
+					checked: s.ColumnBool(3), ordinal: s.ColumnInt(4), again: s.ColumnBool(5),
+				}
+				return nil
+			}})
+		if ok || err != nil {
+			return w, ok, err
+		}
+	}
+	return work{}, false, nil
+}
+
+// openAfter gives the next open notifications of an event behind those that w has checked.
+func (t *table) openAfter(ctx context.Context, w work, limit int) ([]row, error) {
+	return t.rows(ctx, "event = ? AND (participant, id) > (?, ?) ORDER BY participant, id LIMIT ?", w.event, w.participant, w.notification, limit)
+}
