@@ -106,10 +106,11 @@ func (n *Notification) RecordFailure(f events.SendingFailed) ([]events.Fact, err
 // what was sent bounced. Missed becomes outcome_unknown where an earlier
 // attempt may have been sent.
 func (n *Notification) GiveUp(f events.NotificationFailed) ([]events.Fact, error) {
-	switch {
-	case n.Status == NotificationPending, n.sendingAt(f.Attempt):
-	case n.Status == NotificationSent && f.Reason == events.FailedBounced:
-	default:
+	open := n.Status == NotificationPending || n.sendingAt(f.Attempt)
+	if f.Reason == events.FailedBounced {
+		open = n.Status == NotificationSent
+	}
+	if !open {
 		return nil, nil
 	}
 	if f.Reason == events.FailedMissed && n.unknown() {

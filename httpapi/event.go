@@ -9,6 +9,7 @@ import (
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/projections"
 )
@@ -298,5 +299,4 @@ func (s *server) getHistory(c *call) (*answer, error) {
 }
 
 // noted tells whether r only remembers a request: nothing happened.
-func noted(r eventstore.Record) bool { return r.Type == "request-noted" }
-
+func noted(r eventstore.Record) bool { return r.Type == events.RequestNoted{}.Name() }

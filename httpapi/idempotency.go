@@ -130,4 +130,3 @@ func (g gated[S]) OwnRevision(state S) (int64, bool) {
 	}
 	return own.OwnRevision(state)
 }
-

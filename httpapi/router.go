@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -50,6 +51,11 @@ type found struct {
 }
 
 func (r *router) find(req *http.Request) found {
+	if req.URL.Path == "/docs/" { // which people type, and where Swagger UI has its files
+		aliased := *req
+		aliased.URL = &url.URL{Path: "/docs"}
+		req = &aliased
+	}
 	var match mux.RouteMatch
 	if !r.mux.Match(req, &match) {
 		return found{}

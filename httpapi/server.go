@@ -91,6 +91,7 @@ type route struct {
 	method, path string
 	handle       handle
 	open         bool // needs no token
+	query        bool // reads the query itself; other routes with a token take none
 }
 
 // handle answers a call: with an answer, with an error, or, both nil, by
@@ -101,29 +102,29 @@ type handle func(*call) (*answer, error)
 func (s *server) routes() []route {
 	return []route{
 		{method: "POST", path: "/v1/events", handle: s.postEvent},
-		{method: "GET", path: "/v1/events", handle: s.getEvents},
-		{method: "GET", path: "/v1/events/{id}", handle: s.getEvent},
+		{method: "GET", path: "/v1/events", query: true, handle: s.getEvents},
+		{method: "GET", path: "/v1/events/{id}", query: true, handle: s.getEvent},
 		{method: "PATCH", path: "/v1/events/{id}", handle: s.patchEvent},
 		{method: "DELETE", path: "/v1/events/{id}", handle: s.deleteEvent},
 		{method: "POST", path: "/v1/events/{id}/cancel", handle: s.cancelEvent},
-		{method: "GET", path: "/v1/events/{id}/history", handle: s.getHistory},
+		{method: "GET", path: "/v1/events/{id}/history", query: true, handle: s.getHistory},
 
 		{method: "POST", path: "/v1/events/{id}/participants", handle: s.postParticipant},
-		{method: "GET", path: "/v1/events/{id}/participants", handle: s.getParticipants},
+		{method: "GET", path: "/v1/events/{id}/participants", query: true, handle: s.getParticipants},
 		{method: "GET", path: "/v1/participants/{id}", handle: s.getParticipant},
 		{method: "PATCH", path: "/v1/participants/{id}", handle: s.patchParticipant},
 		{method: "DELETE", path: "/v1/participants/{id}", handle: s.deleteParticipant},
 		{method: "POST", path: "/v1/participants/{id}/rsvp", handle: s.postRSVP},
 
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
-		{method: "GET", path: "/v1/events/{id}/reminders", handle: s.getReminders},
+		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},
 		{method: "GET", path: "/v1/events/{id}/reminders/{rid}", handle: s.getReminder},
 		{method: "DELETE", path: "/v1/events/{id}/reminders/{rid}", handle: s.deleteReminder},
 		{method: "POST", path: "/v1/events/{id}/announcements", handle: s.postAnnouncement},
 
-		{method: "GET", path: "/v1/events/{id}/notifications", handle: s.getEventNotifications},
-		{method: "GET", path: "/v1/notifications", handle: s.getNotifications},
-		{method: "DELETE", path: "/v1/notifications", handle: s.deleteNotifications},
+		{method: "GET", path: "/v1/events/{id}/notifications", query: true, handle: s.getEventNotifications},
+		{method: "GET", path: "/v1/notifications", query: true, handle: s.getNotifications},
+		{method: "DELETE", path: "/v1/notifications", query: true, handle: s.deleteNotifications},
 		{method: "POST", path: "/v1/notifications/send-due", handle: s.postSendDue},
 		{method: "GET", path: "/v1/notifications/{id}", handle: s.getNotification},
 		{method: "POST", path: "/v1/notifications/{id}/retry", handle: s.retryNotification},
@@ -133,11 +134,11 @@ func (s *server) routes() []route {
 		{method: "POST", path: "/v1/processor/start", handle: s.startProcessor},
 		{method: "POST", path: "/v1/processor/stop", handle: s.stopProcessor},
 		{method: "GET", path: "/v1/stats", handle: s.getStats},
-		{method: "GET", path: "/v1/stream", handle: s.getStream},
+		{method: "GET", path: "/v1/stream", query: true, handle: s.getStream},
 
 		{method: "GET", path: "/healthz", handle: s.getHealth, open: true},
 		{method: "GET", path: "/readyz", handle: s.getReady, open: true},
-		{method: "GET", path: "/metrics", handle: s.getMetrics},
+		{method: "GET", path: "/metrics", query: true, handle: s.getMetrics},
 		{method: "GET", path: "/openapi.json", handle: s.getOpenAPI, open: true},
 		{method: "GET", path: "/docs", handle: s.getDocs, open: true},
 		{method: "GET", path: "/docs/{file}", handle: s.getDocsFile, open: true},

@@ -70,6 +70,11 @@ func (s *server) answer(c *call, f found) (*answer, error) {
 		c.w.Header().Set("Allow", f.allow)
 		return nil, errNoMethod
 	}
+	if !f.route.open && !f.route.query {
+		if err := c.query().end(); err != nil {
+			return nil, err
+		}
+	}
 	return f.route.handle(c)
 }
 

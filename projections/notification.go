@@ -157,9 +157,9 @@ func (m *Models) Due(ctx context.Context) (waiting int, oldest time.Time, inFlig
 			args  []any
 		}{
 			{&waiting, "SELECT count(*) FROM notifications n WHERE " + due, []any{now, now}},
-			{&goneDue, "SELECT count(*) FROM gone g JOIN notifications n ON n.event_id = g.event_id WHERE " + due, []any{now, now}},
+			{&goneDue, "SELECT count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id AND " + due, []any{now, now}},
 			{&inFlight, "SELECT count(*) FROM notifications n WHERE n.status = 'SENDING'", nil},
-			{&goneSending, "SELECT count(*) FROM gone g JOIN notifications n ON n.event_id = g.event_id WHERE n.status = 'SENDING'", nil},
+			{&goneSending, "SELECT count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id AND n.status = 'SENDING'", nil},
 		} {
 			if err := m.rowIn(ctx, tx, ask.query, ask.args...).Scan(ask.into); err != nil {
 				return err

@@ -77,15 +77,15 @@ func (m *Models) Counts(ctx context.Context) (Counts, error) {
 
 		var pendingReady int
 		err = m.rowIn(ctx, tx, "SELECT (SELECT count(*) FROM notifications WHERE status = 'PENDING' AND scheduled_time <= ?) -"+
-			" (SELECT count(*) FROM gone g JOIN notifications n ON n.event_id = g.event_id WHERE n.status = 'PENDING' AND n.scheduled_time <= ?)",
+			" (SELECT count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id AND n.status = 'PENDING' AND n.scheduled_time <= ?)",
 			now, now).Scan(&pendingReady)
 		if err != nil {
 			return err
 		}
-		const rowsOfGone = "SELECT 'response', p.response, -count(*) FROM gone g JOIN participants p ON p.event_id = g.event_id GROUP BY p.response" +
-			" UNION ALL SELECT 'status', p.status, -count(*) FROM gone g JOIN participants p ON p.event_id = g.event_id GROUP BY p.status" +
-			" UNION ALL SELECT 'notification_status', n.status, -count(*) FROM gone g JOIN notifications n ON n.event_id = g.event_id GROUP BY n.status" +
-			" UNION ALL SELECT 'channel', n.channel, -count(*) FROM gone g JOIN notifications n ON n.event_id = g.event_id GROUP BY n.channel"
+		const rowsOfGone = "SELECT 'response', p.response, -count(*) FROM gone g CROSS JOIN participants p WHERE p.event_id = g.event_id GROUP BY p.response" +
+			" UNION ALL SELECT 'status', p.status, -count(*) FROM gone g CROSS JOIN participants p WHERE p.event_id = g.event_id GROUP BY p.status" +
+			" UNION ALL SELECT 'notification_status', n.status, -count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id GROUP BY n.status" +
+			" UNION ALL SELECT 'channel', n.channel, -count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id GROUP BY n.channel"
 		err = m.rows(ctx, tx, func(row scanner) error {
 			var kind, name string
 			var n int

@@ -35,10 +35,11 @@ type world struct {
 	ids      uint64
 	last     eventstore.Position
 	logged   *logged
+	again    chan struct{} // lets a follower that stands still try again
 }
 
 func newWorld(t require.TestingT) *world {
-	w := &world{t: t, store: memstore.New(), keys: &fakeKeys{}, revision: map[string]int64{}, logged: &logged{}}
+	w := &world{t: t, store: memstore.New(), keys: &fakeKeys{}, revision: map[string]int64{}, logged: &logged{}, again: make(chan struct{})}
 	w.clock.Store(dawn.UnixMicro())
 	w.store.Now = w.now
 	return w
@@ -90,7 +91,12 @@ func (w *world) options() Options {
 func (w *world) open(dir string) *Models {
 	m, err := Open(context.Background(), dir, w.options())
 	require.NoError(w.t, err)
-	m.pause = func(ctx context.Context, _ int) { ctx.Err() }
+	m.pause = func(ctx context.Context, _ int) {
+		select {
+		case <-w.again:
+		case <-ctx.Done():
+		}
+	}
 	return m
 }
 
@@ -254,5 +260,19 @@ func scheduled(id, event, participant string, at time.Time) events.NotificationS
 	return events.NotificationScheduled{
 		NotificationID: id, EventID: event, ParticipantID: participant, ReminderID: "r", Channel: "email",
 		ScheduledTime: at, Expires: at.Add(time.Hour),
+	}
+}
+
+// all reads a list to its end.
+func all[T any](t require.TestingT, limit int, read func(Page) (List[T], error)) []T {
+	out := []T{}
+	for page := (Page{Limit: limit}); ; {
+		l, err := read(page)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(l.Items), limit)
+		out = append(out, l.Items...)
+		if page.Cursor = l.NextCursor; page.Cursor == "" {
+			return out
+		}
 	}
 }

@@ -1,0 +1,87 @@
+// Command belltower is the whole service in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	_ "time/tzdata" // so that time zones are known on a machine without them
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1 // it was asked rightly and could not be done
+	exitUsage   = 2 // a wrong flag, argument or setting
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Environ(), output{os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// output is where a command writes: what was asked for, and what it says about its work.
+type output struct{ out, err io.Writer }
+
+// run does what args ask for, with the environment env ("NAME=value"), until
+// ctx ends, and gives the exit code.
+func run(ctx context.Context, args, env []string, o output) int {
+	root := &cobra.Command{
+		Use:           "belltower",
+		Short:         "Event scheduling whose reminders are never lost, and always explainable",
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetArgs(args)
+	root.SetOut(o.out)
+	root.SetErr(o.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(serveCommand(env, o), demoCommand(o))
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(o.err, "belltower:", err)
+	if wrong := (*usageError)(nil); errors.As(err, &wrong) || !ran(root) {
+		fmt.Fprintln(o.err, "Run 'belltower --help' for what there is.")
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// ran tells whether the arguments named a command; where they don't, cobra has refused them.
+func ran(root *cobra.Command) bool {
+	for _, c := range root.Commands() {
+		if c.CalledAs() != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// usageError is a mistake in how belltower was called.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usage(err error) error { return &usageError{err} }
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// drainTime bounds how long requests and sends in flight may take to end.
+const drainTime = 25 * time.Second
+
+func serveCommand(env []string, o output) *cobra.Command {
+	values := environment(env)
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service until SIGTERM or an interrupt",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(fmt.Errorf("serve takes no arguments, and was given %q", args[0]))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.check(values); err != nil {
+				return err
+			}
+			logger := slog.New(slog.NewTextHandler(o.err, nil))
+			for _, name := range unknownVariables(values) {
+				logger.Warn("an environment variable looks like a setting and is none", "name", name)
+			}
+			return serve(cmd.Context(), s, o, logger)
+		},
+	}
+	s.register(cmd.Flags(), values)
+	return cmd
+}
+
+// serve runs the service until ctx ends, then drains it.
+func serve(ctx context.Context, s settings, o output, logger *slog.Logger) error {
+	stdout := &lines{out: o.out}
+	service, err := start(ctx, s, stdout, logger)
+	if err != nil {
+		return err
+	}
+	stdout.say("Belltower %s\n", version())
+	stdout.say("  address        %s\n", service.url)
+	stdout.say("  API reference  %s/docs\n", service.url)
+	stdout.say("  data           %s\n", s.data)
+	switch {
+	case s.adminToken != "":
+		stdout.say("  admin token    from %s\n", adminTokenVariable)
+	case service.madeToken != "":
+		stdout.say("  admin token    %s   (shown this once; kept in %s)\n", service.madeToken, service.tokenFile)
+	default:
+		stdout.say("  admin token    kept in %s\n", service.tokenFile)
+	}
+	for _, c := range service.channels {
+		stdout.say("  channel        %s, by %s\n", c.Name, c.Provider)
+	}
+	stdout.say("The console channel delivers to nobody: each message is a line of JSON here.\n")
+
+	var failed error
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping: requests and sends in flight are finished first")
+	case failed = <-service.failed:
+	}
+	if err := service.stop(); failed == nil {
+		failed = err
+	}
+	return failed
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/channels/console"
+	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/httpapi"
+	"github.com/belltower/belltower/keys"
+	"github.com/belltower/belltower/projections"
+	"github.com/belltower/belltower/reminders"
+)
+
+// register is where a channel is added: one line each.
+func register(out io.Writer) []channels.Registration {
+	c := console.New(out)
+	return []channels.Registration{
+		{Name: "email", Kind: channels.Email, Provider: "console", Channel: c},
+		{Name: "sms", Kind: channels.Phone, Provider: "console", Channel: c},
+		{Name: "push", Kind: channels.Push, Provider: "console", Channel: c},
+	}
+}
+
+// service is all that runs.
+type service struct {
+	url       string
+	tokenFile string
+	madeToken string // the admin token, where it was made just now
+	token     string // the admin token
+	channels  []channels.Registration
+	failed    chan error // something stopped that should not have
+
+	logger    *slog.Logger
+	server    *http.Server
+	reminders *reminders.Reminders
+	running   sync.WaitGroup
+	endModels context.CancelFunc // ends the projections
+	endSends  context.CancelFunc // ends planning and sending
+	closers   []func() error     // in the order in which they were opened
+}
+
+// start opens the data folder and begins to serve. What the console channel
+// sends goes to out.
+func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) (_ *service, err error) {
+	v := &service{logger: logger, channels: register(out), failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, v.close())
+		}
+	}()
+	if err := os.MkdirAll(s.data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	log, err := embedded.Open(ctx, s.data, embedded.Options{Now: time.Now, Logger: logger})
+	if errors.Is(err, eventstore.ErrLocked) {
+		return nil, fmt.Errorf("the data folder %s is in use by another belltower: %w", s.data, err)
+	} else if err != nil {
+		return nil, err
+	}
+	v.closers = append(v.closers, log.Close)
+	ring, err := openKeys(ctx, s.data, log)
+	if err != nil {
+		return nil, err
+	}
+	v.closers = append(v.closers, ring.Close)
+	if err := v.admit(s); err != nil {
+		return nil, err
+	}
+	models, err := projections.Open(ctx, s.data, projections.Options{Store: log, Keys: ring, Now: time.Now, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	v.closers = append(v.closers, models.Close)
+	handler := commands.NewHandler(commands.Options{
+		Store: log, Keys: ring, Now: time.Now, PhoneRegion: s.phoneRegion, Channels: reminders.Kinds(v.channels),
+	})
+	v.closers = append(v.closers, func() error { handler.Close(); return nil })
+	if v.reminders, err = reminders.New(reminders.Options{
+		Commands: handler, Store: log, Models: models, Channels: v.channels, Dir: s.data, Now: time.Now, Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
+	v.closers = append(v.closers, v.reminders.Close)
+	listener, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	v.url = "http://" + listener.Addr().String()
+	v.server = httpapi.Server(httpapi.New(httpapi.Options{
+		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Channels: names(v.channels),
+		Tokens: append([]httpapi.Token{{Name: adminName, Value: v.token}}, s.tokens...),
+		Now:    time.Now, Logger: logger, Metrics: registry(log), Version: version(),
+	}))
+	v.run(listener, models)
+	return v, nil
+}
+
+// openKeys opens the keys of a log. Facts without their keys are not gone on
+// with: new keys would hide that the names and addresses in them are lost.
+func openKeys(ctx context.Context, data string, log eventstore.Store) (*keys.Ring, error) {
+	end, err := log.End(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the log's end: %w", err)
+	}
+	var options []keys.Option
+	if end != eventstore.Start {
+		options = append(options, keys.Existing())
+	}
+	return keys.Open(ctx, data, options...)
+}
+
+// admit settles the admin token.
+func (v *service) admit(s settings) (err error) {
+	if v.token = s.adminToken; v.token != "" {
+		return nil
+	}
+	token, made, err := keptAdminToken(s.data)
+	if v.token = token; made {
+		v.madeToken = token
+	}
+	return err
+}
+
+func names(registered []channels.Registration) []string {
+	all := make([]string, len(registered))
+	for i, r := range registered {
+		all[i] = r.Name
+	}
+	return all
+}
+
+// run starts what goes on by itself. None of it ends with the caller's context:
+// stop ends it in the right order.
+func (v *service) run(listener net.Listener, models *projections.Models) {
+	followed, endModels := context.WithCancel(context.Background())
+	sending, endSends := context.WithCancel(context.Background())
+	v.endModels, v.endSends = endModels, endSends
+	keep := func(what string, do func() error) {
+		v.running.Go(func() {
+			if err := do(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				v.failed <- fmt.Errorf("%s: %w", what, err)
+			}
+		})
+	}
+	keep("read models", func() error { return models.Follow(followed) })
+	keep("reminders", func() error { return v.reminders.Run(sending, drainTime) })
+	keep("HTTP", func() error { return v.server.Serve(listener) })
+}
+
+// stop finishes requests and sends in flight, then closes the data folder.
+func (v *service) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	v.endSends()
+	err := v.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("finish requests: %w", err), v.server.Close())
+	}
+	v.endModels()
+	v.running.Wait()
+	return errors.Join(err, v.close())
+}
+
+// close closes what was opened, the last first.
+func (v *service) close() error {
+	var failed []error
+	for i := len(v.closers) - 1; i >= 0; i-- {
+		failed = append(failed, v.closers[i]())
+	}
+	v.closers = nil
+	return errors.Join(failed...)
+}
+
+// registry gathers the figures of the process and of the log.
+func registry(log *embedded.Log) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for name, counter := range map[string]struct {
+		help string
+		of   func(embedded.Stats) float64
+	}{
+		"belltower_log_appends_total":      {"Appends answered.", func(s embedded.Stats) float64 { return float64(s.Appends) }},
+		"belltower_log_records_total":      {"Facts appended.", func(s embedded.Stats) float64 { return float64(s.Records) }},
+		"belltower_log_syncs_total":        {"Syncs of the log.", func(s embedded.Stats) float64 { return float64(s.Syncs) }},
+		"belltower_log_sync_seconds_total": {"Time spent in syncs of the log.", func(s embedded.Stats) float64 { return s.SyncTime.Seconds() }},
+		"belltower_log_failures_total":     {"Syncs of the log that failed.", func(s embedded.Stats) float64 { return float64(s.Failures) }},
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: counter.help}, func() float64 { return counter.of(log.Stats()) }))
+	}
+	return r
+}
