@@ -18,32 +18,32 @@ import (
 
 // stored pins the names: data that is written under them outlives this code.
 var stored = map[string]events.Fact{
-	"event-scheduled":             events.EventScheduled{},
-	"event-details-changed":       events.EventDetailsChanged{},
-	"event-rescheduled":           events.EventRescheduled{},
-	"event-capacity-changed":      events.EventCapacityChanged{},
-	"event-cancelled":             events.EventCancelled{},
-	"event-deleted":               events.EventDeleted{},
-	"reminder-added":              events.ReminderAdded{},
-	"reminder-removed":            events.ReminderRemoved{},
-	"announcement-made":           events.AnnouncementMade{},
-	"participant-registered":      events.ParticipantRegistered{},
-	"participant-contact-changed": events.ParticipantContactChanged{},
-	"participant-responded":       events.ParticipantResponded{},
-	"participant-promoted":        events.ParticipantPromoted{},
-	"participant-removed":         events.ParticipantRemoved{},
-	"notification-scheduled":      events.NotificationScheduled{},
-	"notification-cancelled":      events.NotificationCancelled{},
-	"sending-started":             events.SendingStarted{},
-	"notification-sent":           events.NotificationSent{},
-	"sending-failed":              events.SendingFailed{},
-	"notification-failed":         events.NotificationFailed{},
-	"notification-delivered":      events.NotificationDelivered{},
-	"notification-retried":        events.NotificationRetried{},
-	"processor-started":           events.ProcessorStarted{},
-	"processor-stopped":           events.ProcessorStopped{},
-	"notifications-cleared":       events.NotificationsCleared{},
-	"request-noted":               events.RequestNoted{},
+	"EventScheduled":             events.EventScheduled{},
+	"EventDetailsChanged":       events.EventDetailsChanged{},
+	"EventRescheduled":           events.EventRescheduled{},
+	"EventCapacityChanged":      events.EventCapacityChanged{},
+	"EventCancelled":             events.EventCancelled{},
+	"EventDeleted":               events.EventDeleted{},
+	"ReminderAdded":              events.ReminderAdded{},
+	"ReminderRemoved":            events.ReminderRemoved{},
+	"AnnouncementMade":           events.AnnouncementMade{},
+	"ParticipantRegistered":      events.ParticipantRegistered{},
+	"ParticipantContactChanged": events.ParticipantContactChanged{},
+	"ParticipantResponded":       events.ParticipantResponded{},
+	"ParticipantPromoted":        events.ParticipantPromoted{},
+	"ParticipantRemoved":         events.ParticipantRemoved{},
+	"NotificationScheduled":      events.NotificationScheduled{},
+	"NotificationCancelled":      events.NotificationCancelled{},
+	"SendingStarted":             events.SendingStarted{},
+	"NotificationSent":           events.NotificationSent{},
+	"SendingFailed":              events.SendingFailed{},
+	"NotificationFailed":         events.NotificationFailed{},
+	"NotificationDelivered":      events.NotificationDelivered{},
+	"NotificationRetried":        events.NotificationRetried{},
+	"ProcessorStarted":           events.ProcessorStarted{},
+	"ProcessorStopped":           events.ProcessorStopped{},
+	"NotificationsCleared":       events.NotificationsCleared{},
+	"RequestNoted":               events.RequestNoted{},
 }
 
 // vault seals by turning every byte round, and forgets keys.
@@ -211,10 +211,10 @@ func withKey(f events.Fact) events.Fact {
 func TestDecodeRefuses(t *testing.T) {
 	_, err := events.Decode(vault{}, id, "event-teleported", []byte(`{}`))
 	require.ErrorIs(t, err, events.ErrNewerFact)
-	_, err = events.Decode(vault{}, id, "event-cancelled", []byte(`{"event_id":`))
+	_, err = events.Decode(vault{}, id, "EventCancelled", []byte(`{"event_id":`))
 	require.Error(t, err)
 	require.NotErrorIs(t, err, events.ErrNewerFact)
-	f, err := events.Decode(vault{}, id, "event-cancelled", []byte(`{"event_id": "e", "added_later": 1}`))
+	f, err := events.Decode(vault{}, id, "EventCancelled", []byte(`{"event_id": "e", "added_later": 1}`))
 	require.NoError(t, err)
 	require.Equal(t, events.EventCancelled{EventID: "e"}, f)
 }

@@ -83,12 +83,12 @@ type Audience struct {
 	Response []string `json:"response,omitempty"`
 }
 
-func (EventScheduled) Name() string       { return "event-scheduled" }
-func (EventDetailsChanged) Name() string  { return "event-details-changed" }
-func (EventRescheduled) Name() string     { return "event-rescheduled" }
-func (EventCapacityChanged) Name() string { return "event-capacity-changed" }
-func (EventCancelled) Name() string       { return "event-cancelled" }
-func (EventDeleted) Name() string         { return "event-deleted" }
-func (ReminderAdded) Name() string        { return "reminder-added" }
-func (ReminderRemoved) Name() string      { return "reminder-removed" }
-func (AnnouncementMade) Name() string     { return "announcement-made" }
+func (EventScheduled) Name() string       { return "EventScheduled" }
+func (EventDetailsChanged) Name() string  { return "EventDetailsChanged" }
+func (EventRescheduled) Name() string     { return "EventRescheduled" }
+func (EventCapacityChanged) Name() string { return "EventCapacityChanged" }
+func (EventCancelled) Name() string       { return "EventCancelled" }
+func (EventDeleted) Name() string         { return "EventDeleted" }
+func (ReminderAdded) Name() string        { return "ReminderAdded" }
+func (ReminderRemoved) Name() string      { return "ReminderRemoved" }
+func (AnnouncementMade) Name() string     { return "AnnouncementMade" }

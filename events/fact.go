@@ -35,4 +35,4 @@ func TimesIn(start, end time.Time, zone *time.Location) Times {
 // RequestNoted remembers a request with an idempotency key that changed nothing else.
 type RequestNoted struct{}
 
-func (RequestNoted) Name() string { return "request-noted" }
+func (RequestNoted) Name() string { return "RequestNoted" }

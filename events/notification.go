@@ -98,11 +98,11 @@ type NotificationRetried struct {
 	EventID        string `json:"event_id"`
 }
 
-func (NotificationScheduled) Name() string { return "notification-scheduled" }
-func (NotificationCancelled) Name() string { return "notification-cancelled" }
-func (SendingStarted) Name() string        { return "sending-started" }
-func (NotificationSent) Name() string      { return "notification-sent" }
-func (SendingFailed) Name() string         { return "sending-failed" }
-func (NotificationFailed) Name() string    { return "notification-failed" }
-func (NotificationDelivered) Name() string { return "notification-delivered" }
-func (NotificationRetried) Name() string   { return "notification-retried" }
+func (NotificationScheduled) Name() string { return "NotificationScheduled" }
+func (NotificationCancelled) Name() string { return "NotificationCancelled" }
+func (SendingStarted) Name() string        { return "SendingStarted" }
+func (NotificationSent) Name() string      { return "NotificationSent" }
+func (SendingFailed) Name() string         { return "SendingFailed" }
+func (NotificationFailed) Name() string    { return "NotificationFailed" }
+func (NotificationDelivered) Name() string { return "NotificationDelivered" }
+func (NotificationRetried) Name() string   { return "NotificationRetried" }

@@ -47,8 +47,8 @@ type ParticipantRemoved struct {
 	ParticipantID string `json:"participant_id"`
 }
 
-func (ParticipantRegistered) Name() string     { return "participant-registered" }
-func (ParticipantContactChanged) Name() string { return "participant-contact-changed" }
-func (ParticipantResponded) Name() string      { return "participant-responded" }
-func (ParticipantPromoted) Name() string       { return "participant-promoted" }
-func (ParticipantRemoved) Name() string        { return "participant-removed" }
+func (ParticipantRegistered) Name() string     { return "ParticipantRegistered" }
+func (ParticipantContactChanged) Name() string { return "ParticipantContactChanged" }
+func (ParticipantResponded) Name() string      { return "ParticipantResponded" }
+func (ParticipantPromoted) Name() string       { return "ParticipantPromoted" }
+func (ParticipantRemoved) Name() string        { return "ParticipantRemoved" }

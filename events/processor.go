@@ -16,6 +16,6 @@ type NotificationsCleared struct {
 	Before time.Time `json:"before"`
 }
 
-func (ProcessorStarted) Name() string     { return "processor-started" }
-func (ProcessorStopped) Name() string     { return "processor-stopped" }
-func (NotificationsCleared) Name() string { return "notifications-cleared" }
+func (ProcessorStarted) Name() string     { return "ProcessorStarted" }
+func (ProcessorStopped) Name() string     { return "ProcessorStopped" }
+func (NotificationsCleared) Name() string { return "NotificationsCleared" }

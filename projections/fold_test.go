@@ -150,7 +150,7 @@ func TestSameHistorySameRows(t *testing.T) {
 		deleting += min(h.deleted, 1)
 		clearing += min(h.cleared, 1)
 		for _, f := range h.facts() {
-			if f.Type == "participant-promoted" {
+			if f.Type == "ParticipantPromoted" {
 				promoting++
 				break
 			}

@@ -200,8 +200,9 @@ func (m *Models) follow(ctx context.Context) (progressed bool, err error) {
 // next takes what has come, up to maxFacts at once. With nothing there, it
 // waits, or returns false when there may be something to sweep instead.
 func (m *Models) next(decoded <-chan batch, sweeping *bool) (b batch, ok bool) {
+	open := true
 	select {
-	case b = <-decoded:
+	case b, open = <-decoded:
 	default:
 		m.mu.Lock()
 		idle := m.atEnd
@@ -209,11 +210,18 @@ func (m *Models) next(decoded <-chan batch, sweeping *bool) (b batch, ok bool) {
 		if *sweeping && idle {
 			return batch{}, false
 		}
-		b = <-decoded
+		b, open = <-decoded
+	}
+	if !open {
+		return batch{err: errEnded}, true
 	}
 	for len(b.facts) < m.maxFacts && b.err == nil {
 		select {
-		case more := <-decoded:
+		case more, open := <-decoded:
+			if !open {
+				b.err = errEnded
+				break
+			}
 			b.facts = append(b.facts, more.facts...)
 			b.position, b.caughtUp, b.err = more.position, more.caughtUp, more.err
 		default:
@@ -260,8 +268,12 @@ type batch struct {
 // leaseStream is no part of what is shown.
 const leaseStream = "lease"
 
-// decode decodes what sub delivers, until something fails.
+// errEnded says that nothing more comes, as the subscription's context has ended.
+var errEnded = errors.New("the subscription has ended")
+
+// decode decodes what sub delivers, until something fails or ctx ends.
 func decode(ctx context.Context, sub eventstore.Subscription, keys events.Keys, decoded chan<- batch) {
+	defer close(decoded)
 	for {
 		var b batch
 		got, err := sub.Next(ctx)

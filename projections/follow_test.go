@@ -150,10 +150,10 @@ func change(t *testing.T, path, query string) {
 func TestAFactThatCantBeAppliedStopsVisibly(t *testing.T) {
 	for name, record := range map[string]eventstore.NewRecord{
 		"newer":        {ID: uuid.New(), Type: "event-teleported", Data: []byte(`{}`), Metadata: []byte(`{}`)},
-		"bad data":     {ID: uuid.New(), Type: "event-scheduled", Data: []byte(`{"event_id": 7}`), Metadata: []byte(`{}`)},
-		"bad metadata": {ID: uuid.New(), Type: "event-cancelled", Data: []byte(`{}`), Metadata: []byte(`7`)},
+		"bad data":     {ID: uuid.New(), Type: "EventScheduled", Data: []byte(`{"event_id": 7}`), Metadata: []byte(`{}`)},
+		"bad metadata": {ID: uuid.New(), Type: "EventCancelled", Data: []byte(`{}`), Metadata: []byte(`7`)},
 		"scheduled twice": {
-			ID: uuid.New(), Type: "event-scheduled", Data: []byte(`{"event_id": "a"}`), Metadata: []byte(`{}`),
+			ID: uuid.New(), Type: "EventScheduled", Data: []byte(`{"event_id": "a"}`), Metadata: []byte(`{}`),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,439 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/httpapi"
+	"github.com/belltower/belltower/internal/memstore"
+	"github.com/belltower/belltower/keys"
+	"github.com/belltower/belltower/projections"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var start = time.Date(2031, 4, 1, 9, 0, 0, 0, time.UTC)
+
+// clock is the time as the test says it is.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// lockedBuffer takes logs.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// api is the whole stack over a log in memory, behind a real connection.
+type api struct {
+	t         testing.TB
+	url       string
+	store     *memstore.Store
+	ring      *keys.Ring
+	commands  *commands.Handler
+	models    *projections.Models
+	processor *processor
+	handler   http.Handler
+	server    *http.Server
+	clock     *clock
+	logs      *lockedBuffer
+	client    *http.Client
+	token     string
+	// loose leaves answers to writes uncompared with what is read afterwards.
+	loose bool
+
+	stopFollowing func()
+}
+
+const (
+	adminToken = "test-token-of-the-admin"
+	annToken   = "test-token-of-ann"
+)
+
+var channelKinds = map[string]aggregates.AddressKind{
+	"email": aggregates.EmailAddress, "sms": aggregates.PhoneNumber, "push": aggregates.PushToken,
+}
+
+func newAPI(t testing.TB) *api {
+	a := &api{t: t, ring: keys.InMemory(), clock: &clock{at: start}, logs: &lockedBuffer{}, token: adminToken}
+	a.store = memstore.New()
+	a.store.Now = a.clock.now
+	a.open()
+	t.Cleanup(func() {
+		a.close()
+		require.NoError(t, a.ring.Close())
+	})
+	return a
+}
+
+// open starts everything over the store.
+func (a *api) open() {
+	t := a.t
+	logger := slog.New(slog.NewTextHandler(a.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	a.commands = commands.NewHandler(commands.Options{
+		Store: a.store, Keys: a.ring, Now: a.clock.now, PhoneRegion: "", Channels: channelKinds,
+	})
+	models, err := projections.Open(t.Context(), t.TempDir(), projections.Options{
+		Store: a.store, Keys: a.ring, Now: a.clock.now, Logger: logger,
+	})
+	require.NoError(t, err)
+	a.models = models
+	a.processor = &processor{api: a}
+	a.handler = httpapi.New(httpapi.Options{
+		Commands: a.commands, Models: a.models, Store: a.store, Processor: a.processor,
+		Channels: []string{"email", "sms", "push"},
+		Tokens:   []httpapi.Token{{Name: "admin", Value: adminToken}, {Name: "ann", Value: annToken}, {Name: "nobody", Value: ""}},
+		Now:      a.clock.now, Logger: logger, Metrics: prometheus.NewRegistry(), Version: "test",
+	})
+	a.server = httpapi.Server(a.handler)
+	listening := httptest.NewUnstartedServer(nil)
+	listening.Config = a.server
+	listening.Start()
+	a.url, a.client = listening.URL, listening.Client()
+	a.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	a.follow()
+	t.Cleanup(listening.Close)
+}
+
+// follow begins to fold the log into the read models.
+func (a *api) follow() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() {
+		if err := a.models.Follow(ctx); err != nil {
+			a.t.Errorf("follow: %v", err)
+		}
+	})
+	a.stopFollowing = func() {
+		cancel()
+		following.Wait()
+	}
+}
+
+func (a *api) close() {
+	a.stopFollowing()
+	require.NoError(a.t, a.server.Shutdown(context.Background()))
+	require.NoError(a.t, a.models.Close())
+	a.commands.Close()
+	require.NoError(a.t, a.store.Close())
+}
+
+// restart ends the process, so to speak, and starts another over the same log.
+func (a *api) restart() {
+	a.close()
+	a.store = a.store.Reopen()
+	a.open()
+}
+
+// as is the same API for another caller.
+func (a *api) as(token string) *api {
+	b := *a
+	b.token = token
+	return &b
+}
+
+// request is what a test asks for.
+type request struct {
+	method, path string
+	body         any // a string or []byte is sent as it is, anything else as JSON
+	header       map[string]string
+	// wrong marks a request that the document doesn't allow.
+	wrong bool
+}
+
+// reply is an answer that has been read and found to be as the document says.
+type reply struct {
+	t      testing.TB
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a *api) do(r request) *reply {
+	a.t.Helper()
+	out, err := a.try(r)
+	require.NoError(a.t, err)
+	return out
+}
+
+func (a *api) try(r request) (*reply, error) {
+	req, err := a.build(r)
+	if err != nil {
+		return nil, err
+	}
+	if !r.wrong {
+		if err := validateRequest(req); err != nil {
+			return nil, fmt.Errorf("%s %s: request: %w", r.method, r.path, err)
+		}
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	out := &reply{a.t, resp.StatusCode, resp.Header, body}
+	if err := validateResponse(req, out); err != nil {
+		return nil, fmt.Errorf("%s %s: answer %d %s: %w", r.method, r.path, resp.StatusCode, body, err)
+	}
+	return out, a.compare(r, out)
+}
+
+func (a *api) build(r request) (*http.Request, error) {
+	var body []byte
+	switch b := r.body.(type) {
+	case nil:
+	case string:
+		body = []byte(b)
+	case []byte:
+		body = b
+	default:
+		var err error
+		if body, err = json.Marshal(b); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(a.t.Context(), r.method, a.url+r.path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if a.token != "" {
+		req.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for name, value := range r.header {
+		if value == "" {
+			req.Header.Del(name)
+		} else {
+			req.Header.Set(name, value)
+		}
+	}
+	return req, nil
+}
+
+// compare reads what was written and finds it as the writer was told: an
+// answer to a write comes from an aggregate, one to a read from the read models.
+func (a *api) compare(r request, wrote *reply) error {
+	if a.loose || wrote.status >= 300 || wrote.header.Get("ETag") == "" || wrote.header.Get("Idempotent-Replayed") != "" {
+		return nil
+	}
+	if r.method != http.MethodPost && r.method != http.MethodPatch {
+		return nil
+	}
+	var of struct {
+		ID            string `json:"id"`
+		EventID       string `json:"event_id"`
+		Title         *string
+		MinutesBefore *int    `json:"minutes_before"`
+		Email         *string `json:"email"`
+		Channel       *string `json:"channel"`
+	}
+	if err := json.Unmarshal(wrote.body, &of); err != nil {
+		return err
+	}
+	var path string
+	switch {
+	case of.Title != nil:
+		path = "/v1/events/" + of.ID
+	case of.MinutesBefore != nil:
+		path = "/v1/events/" + of.EventID + "/reminders/" + of.ID
+	case of.Email != nil:
+		path = "/v1/participants/" + of.ID
+	case of.Channel != nil:
+		path = "/v1/notifications/" + of.ID
+	default:
+		return nil
+	}
+	read, err := a.try(request{method: "GET", path: path, header: map[string]string{
+		"Consistency-Token": wrote.header.Get("Consistency-Token"),
+	}})
+	if err != nil {
+		return err
+	}
+	if read.status != http.StatusOK || !bytes.Equal(read.body, wrote.body) || read.header.Get("ETag") != wrote.header.Get("ETag") {
+		return fmt.Errorf("%s: written\n%s%s\nbut read\n%s%s", path, wrote.header.Get("ETag"), wrote.body, read.header.Get("ETag"), read.body)
+	}
+	return nil
+}
+
+func (a *api) get(path string) *reply {
+	a.t.Helper()
+	return a.do(request{method: "GET", path: path, header: map[string]string{"Consistency-Token": a.latest()}})
+}
+
+// latest is a token of the log's end, so that what is read is up to date.
+func (a *api) latest() string {
+	end, err := a.store.End(context.Background())
+	require.NoError(a.t, err)
+	return httpapi.EncodeToken(end)
+}
+
+func (a *api) post(path string, body any) *reply {
+	a.t.Helper()
+	return a.do(request{method: "POST", path: path, body: body})
+}
+
+func (a *api) patch(path string, body any) *reply {
+	a.t.Helper()
+	return a.do(request{method: "PATCH", path: path, body: body})
+}
+
+func (a *api) delete(path string) *reply {
+	a.t.Helper()
+	return a.do(request{method: "DELETE", path: path})
+}
+
+// is checks the status and gives the body.
+func (r *reply) is(status int) object {
+	r.t.Helper()
+	require.Equal(r.t, status, r.status, "%s", r.body)
+	var o object
+	if len(r.body) > 0 && strings.Contains(r.header.Get("Content-Type"), "json") {
+		require.NoError(r.t, json.Unmarshal(r.body, &o))
+	}
+	return o
+}
+
+// refused checks a problem's status and code.
+func (r *reply) refused(status int, code string) {
+	r.t.Helper()
+	p := r.is(status)
+	require.Equal(r.t, "application/problem+json", r.header.Get("Content-Type"))
+	require.Equal(r.t, code, p["code"])
+	require.Equal(r.t, "urn:belltower:problem:"+code, p["type"])
+	require.EqualValues(r.t, status, p["status"])
+	require.Equal(r.t, http.StatusText(status), p["title"])
+	require.NotEmpty(r.t, p["detail"])
+}
+
+// faults gives the faults of a problem as "field code".
+func (r *reply) faults(status int) []string {
+	r.t.Helper()
+	var out []string
+	list, _ := r.is(status)["errors"].([]any)
+	for _, f := range list {
+		out = append(out, fmt.Sprint(f.(object)["field"], " ", f.(object)["code"]))
+	}
+	return out
+}
+
+type object = map[string]any
+
+func with(o object, more object) object {
+	out := object{}
+	for k, v := range o {
+		out[k] = v
+	}
+	for k, v := range more {
+		if v == absent {
+			delete(out, k)
+		} else {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// absent takes a field away.
+const absent = "\x00absent"
+
+var newEvent = object{
+	"title": "Spring concert", "description": "Chamber music", "start_time": "2031-05-06T18:00:00Z", "end_time": "2031-05-06T20:00:00Z",
+}
+
+func person(name string) object {
+	return object{"user_id": name, "name": strings.ToUpper(name[:1]) + name[1:], "email": name + "@example.org"}
+}
+
+// event schedules an event and gives its id.
+func (a *api) event(more object) string {
+	a.t.Helper()
+	return a.post("/v1/events", with(newEvent, more)).is(http.StatusCreated)["id"].(string)
+}
+
+// join registers a participant and gives the id.
+func (a *api) join(event, name string) string {
+	a.t.Helper()
+	return a.post("/v1/events/"+event+"/participants", person(name)).is(http.StatusCreated)["id"].(string)
+}
+
+func (a *api) items(path string) []any {
+	a.t.Helper()
+	return a.get(path).is(http.StatusOK)["items"].([]any)
+}
+
+// field gives a field of all items of a list.
+func field(items []any, name string) []any {
+	out := []any{}
+	for _, i := range items {
+		out = append(out, i.(object)[name])
+	}
+	return out
+}
+
+// facts counts what is in the log.
+func (a *api) facts() int {
+	sub, err := a.store.Subscribe(context.Background(), eventstore.Start)
+	require.NoError(a.t, err)
+	defer sub.Close()
+	n := 0
+	for {
+		b, err := sub.Next(context.Background())
+		require.NoError(a.t, err)
+		n += len(b.Records)
+		if b.CaughtUp {
+			return n
+		}
+	}
+}
+
+func unknownID() string { return uuid.NewString() }
