@@ -42,9 +42,9 @@ func openWriter(path string) (*writer, error) {
 		&w.insert: `INSERT INTO events (position, stream_hash, stream, revision, appended, id, type, data, metadata, created)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)`,
 		&w.streamEnd: `SELECT revision FROM events
-			WHERE stream_hash = ?1 AND stream = ?2 ORDER BY revision DESC LIMIT 1`,
+			WHERE stream_hash = ?1 AND stream = ?2 || '' ORDER BY revision DESC LIMIT 1`,
 		&w.repeated: `SELECT id, appended, position FROM events
-			WHERE stream_hash = ?1 AND revision > ?3 AND stream = ?2 ORDER BY revision LIMIT ?4`,
+			WHERE stream_hash = ?1 AND revision > ?3 AND stream = ?2 || '' ORDER BY revision LIMIT ?4`,
 		&w.walSize:    `PRAGMA wal_checkpoint(NOOP)`,
 		&w.restartWAL: `PRAGMA wal_checkpoint(RESTART)`,
 	} {
