@@ -68,7 +68,7 @@ func (e *Event) Announce(id string, a AnnouncementFields, now Now) ([]events.Fac
 			wrong.add("send_at", "in_past", "must not be in the past")
 		}
 	}
-	f.Channels = set(wrong.channels("channels", a.Channels, now))
+	f.Channels = set(wrong.channels(a.Channels, now))
 	f.Audience.Status = wrong.oneOf("audience.status", a.Audience.Status, Confirmed, Waitlisted, Released)
 	f.Audience.Response = wrong.oneOf("audience.response", a.Audience.Response, NeedsAction, Accepted, Declined, Tentative)
 	if err := wrong.err(); err != nil {

@@ -27,7 +27,7 @@ func (e *Event) Schedule(id string, f EventFields, now Now) ([]events.Fact, erro
 	}
 	zone := time.UTC
 	if f.TimeZone != "" {
-		zone = wrong.zone("time_zone", f.TimeZone)
+		zone = wrong.zone(f.TimeZone)
 	}
 	capacity := 0
 	if f.Capacity != nil {
@@ -164,7 +164,7 @@ func (e *Event) times(p EventPatch, now Now, wrong *faults) events.Times {
 	if p.TimeZone.Null {
 		zone = "UTC"
 	} else if p.TimeZone.Given {
-		zone = wrong.zone("time_zone", p.TimeZone.Value).String()
+		zone = wrong.zone(p.TimeZone.Value).String()
 	}
 	loaded, _ := loadZone(zone)
 	times := events.TimesIn(start, end, loaded)

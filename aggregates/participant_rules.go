@@ -22,9 +22,9 @@ func (e *Event) Register(participantID string, c ContactFields, now Now) ([]even
 		personal.Phone = wrong.phone(c.Phone, now)
 	}
 	wrong.line("push_token", c.PushToken, maxPushToken)
-	channels := wrong.channels("channels", c.Channels, now)
+	channels := wrong.channels(c.Channels, now)
 	if c.TimeZone != "" {
-		wrong.zone("time_zone", c.TimeZone)
+		wrong.zone(c.TimeZone)
 	}
 	if c.Locale != "" {
 		wrong.locale(c.Locale)
@@ -121,11 +121,11 @@ func applyContact(contact *events.ParticipantContactChanged, c ContactPatch, now
 		contact.Personal.PushToken = c.PushToken.Value
 	}
 	if c.Channels.Given {
-		contact.Channels = wrong.channels("channels", c.Channels.Value, now)
+		contact.Channels = wrong.channels(c.Channels.Value, now)
 	}
 	if c.TimeZone.Given {
 		if contact.TimeZone = c.TimeZone.Value; c.TimeZone.Value != "" {
-			wrong.zone("time_zone", c.TimeZone.Value)
+			wrong.zone(c.TimeZone.Value)
 		}
 	}
 	if c.Locale.Given {

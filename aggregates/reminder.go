@@ -58,7 +58,7 @@ func (e *Event) AddReminder(id string, r ReminderFields, now Now) ([]events.Fact
 	} else if e.StartTime.Add(-time.Duration(f.MinutesBefore) * time.Minute).Before(now.Time) {
 		wrong.add("minutes_before", "in_past", "would have been due already")
 	}
-	f.Channels = set(wrong.channels("channels", r.Channels, now))
+	f.Channels = set(wrong.channels(r.Channels, now))
 	if r.Message != nil && wrong.template("message", ReminderTemplate, *r.Message) {
 		f.Message = *r.Message
 	}

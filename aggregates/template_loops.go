@@ -41,9 +41,9 @@ func (t *template) forTag(node render.BlockNode) (renderer, error) {
 				"index": i + 1, "index0": i, "rindex": len(items) - i, "rindex0": len(items) - i - 1,
 			})
 			err := ctx.RenderChildren(w)
-			if err != nil && err.Cause() == errBreak {
+			if err != nil && errors.Is(err.Cause(), errBreak) {
 				break
-			} else if err != nil && err.Cause() != errSkip {
+			} else if err != nil && !errors.Is(err.Cause(), errSkip) {
 				return err
 			}
 		}

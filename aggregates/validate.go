@@ -103,10 +103,10 @@ func (f *faults) tags(tags []string) []string {
 	return distinct(tags)
 }
 
-func (f *faults) channels(field string, channels []string, now Now) []string {
+func (f *faults) channels(channels []string, now Now) []string {
 	for _, c := range channels {
 		if _, ok := now.Channels[c]; !ok {
-			f.add(field, "unknown_channel", "must be configured channels")
+			f.add("channels", "unknown_channel", "must be configured channels")
 			return nil
 		}
 	}
@@ -144,10 +144,10 @@ func set(list []string) []string {
 	return out
 }
 
-func (f *faults) zone(field, name string) *time.Location {
+func (f *faults) zone(name string) *time.Location {
 	zone, ok := loadZone(name)
 	if !ok {
-		f.add(field, "unknown_time_zone", "must be the name of an IANA time zone")
+		f.add("time_zone", "unknown_time_zone", "must be the name of an IANA time zone")
 	}
 	return zone
 }

@@ -82,8 +82,7 @@ func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 		err = syncDir(dir)
 	}
 	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("open the keys in %s: %w", path, err)
+		return nil, fmt.Errorf("open the keys in %s: %w", path, errors.Join(err, conn.Close()))
 	}
 	return ring, nil
 }
@@ -112,7 +111,7 @@ func openFile(path string, existing bool) (conn *sqlite.Conn, err error) {
 	}
 	defer func() {
 		if err != nil {
-			conn.Close()
+			err = errors.Join(err, conn.Close())
 		}
 	}()
 	conn.SetBusyTimeout(busyTimeout)

@@ -106,7 +106,12 @@ func (m *Models) stopped(err error) (news bool) {
 // that can't be applied stops the rows before it until it can.
 func (m *Models) Follow(ctx context.Context) error {
 	if !m.running.TryLock() {
-		return errors.New("projections: followed already")
+		select {
+		case <-m.closing: // it may be Close that holds it
+			return nil
+		default:
+			return errors.New("projections: followed already")
+		}
 	}
 	defer m.running.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
@@ -200,9 +205,9 @@ func (m *Models) follow(ctx context.Context) (progressed bool, err error) {
 // next takes what has come, up to maxFacts at once. With nothing there, it
 // waits, or returns false when there may be something to sweep instead.
 func (m *Models) next(decoded <-chan batch, sweeping *bool) (b batch, ok bool) {
-	open := true
+	more := true
 	select {
-	case b, open = <-decoded:
+	case b, more = <-decoded:
 	default:
 		m.mu.Lock()
 		idle := m.atEnd
@@ -210,23 +215,22 @@ func (m *Models) next(decoded <-chan batch, sweeping *bool) (b batch, ok bool) {
 		if *sweeping && idle {
 			return batch{}, false
 		}
-		b, open = <-decoded
+		b, more = <-decoded
 	}
-	if !open {
-		return batch{err: errEnded}, true
-	}
-	for len(b.facts) < m.maxFacts && b.err == nil {
+	for more && len(b.facts) < m.maxFacts && b.err == nil {
+		var then batch
 		select {
-		case more, open := <-decoded:
-			if !open {
-				b.err = errEnded
-				break
+		case then, more = <-decoded:
+			if more {
+				b.facts = append(b.facts, then.facts...)
+				b.position, b.caughtUp, b.err = then.position, then.caughtUp, then.err
 			}
-			b.facts = append(b.facts, more.facts...)
-			b.position, b.caughtUp, b.err = more.position, more.caughtUp, more.err
 		default:
 			return b, true
 		}
+	}
+	if !more && b.err == nil {
+		b.err = errEnded
 	}
 	return b, true
 }

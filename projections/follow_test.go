@@ -337,9 +337,27 @@ func TestDeletedEventsAreSwept(t *testing.T) {
 		require.LessOrEqual(t, was-left(), slice)
 	}
 	require.Greater(t, all, 4*slice)
-	require.Equal(t, 1+4+4, left(), "a participant, the words of an event and of the participant")
+	require.Equal(t, 1+4+5, left(), "a participant, the words of an event and of the participant")
 
 	w.event("b", events.EventDeleted{EventID: "b"})
-	w.shownBy(t, m)
 	w.follow(t, m)
+	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestTheFilesAreTheirOwnersAlone(t *testing.T) {
+	w := newWorld(t)
+	w.event("e", meeting("e"))
+	dir := t.TempDir()
+	m := w.open(dir)
+	defer func() { require.NoError(t, m.Close()) }()
+	w.follow(t, m)
+	w.shown(m)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.NotEmpty(t, entries)
+	for _, e := range entries {
+		info, err := e.Info()
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), e.Name())
+	}
 }

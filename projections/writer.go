@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/uuid"
 
@@ -24,6 +25,9 @@ type writer struct {
 }
 
 func connect(ctx context.Context, path string) (*writer, error) {
+	if err := keepPrivate(path); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	db, err := sql.Open("sqlite", dsn(path,
 		"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-32768)", "wal_autocheckpoint(4000)"))
 	if err != nil {
@@ -35,6 +39,17 @@ func connect(ctx context.Context, path string) (*writer, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
 	return &writer{db: db, conn: conn, statements: map[string]*sql.Stmt{}, tallies: map[tally]int{}}, nil
+}
+
+// keepPrivate makes the file, where it is missing, readable by its owner alone:
+// names and addresses stand in it in clear. SQLite gives the files beside it the
+// same rights.
+func keepPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
 }
 
 func (w *writer) close() error {
