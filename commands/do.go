@@ -20,7 +20,8 @@ import (
 // from the state as it was after it.
 //
 // A change that could supersede a notification being handed over to its
-// provider is answered once that is over, after a second at the latest.
+// provider is answered once that is over, after a second at the latest; so is
+// whoever is told meanwhile that it was made already.
 //
 // Errors to match: *aggregates.Refusal, *aggregates.Invalid,
 // events.ErrNewerFact, and those of package eventstore. After
@@ -31,11 +32,15 @@ func Do[T any, S State[T], V any](ctx context.Context, h *Handler, cmd Command[S
 		cmd: cmd, by: by, request: h.request(by),
 		see: func(state S, now time.Time) { answer.View = view(state, now) },
 	}
-	if err := submit[T](ctx, h, cmd.Stream(), job); err != nil {
+	err := submit[T](ctx, h, cmd.Stream(), job)
+	var refusal *aggregates.Refusal
+	if err == nil || errors.As(err, &refusal) {
+		settle(ctx, job.waitFor)
+	}
+	if err != nil {
 		return Answer[V]{}, fmt.Errorf("%T on %s: %w", cmd, cmd.Stream(), err)
 	}
 	answer.Revision, answer.Position, answer.Replayed, answer.Appended = job.revision, job.position, job.replayed, len(job.facts)
-	h.gate.settle(ctx, cmd.Stream(), job.facts)
 	return answer, nil
 }
 

@@ -36,19 +36,23 @@ type Options struct {
 // DefaultCacheFacts bounds the states that a Handler keeps, by the facts that they were folded from.
 const DefaultCacheFacts = 1_000_000
 
+// slotCost is what a kept stream costs beside its facts, counted in facts.
+const slotCost = 4
+
 // Handler decides commands: one at a time for each stream, many streams at once.
 // Its methods may be called concurrently.
 type Handler struct {
 	o     Options
 	gate  gate
-	limit int64
+	limit int64 // of the cache
+	batch int   // facts that one write holds at most
 
 	mu      sync.Mutex
 	closed  bool
 	streams map[string]*list.Element // of *slot
 	recent  *list.List               // most recently used first
-	facts   int64                    // folded into the states of all slots
-	serving sync.WaitGroup
+	cost    int64                    // of all slots
+	serving sync.WaitGroup           // jobs, and goroutines that serve streams
 }
 
 // slot is a stream's place in the cache.
@@ -56,13 +60,13 @@ type slot struct {
 	name   string
 	stream any // *stream[T, S]
 	users  int // callers that hold it; it is kept while there are any
-	facts  int64
+	cost   int64
 }
 
 // NewHandler returns a Handler; Close ends it.
 func NewHandler(o Options) *Handler {
 	return &Handler{
-		o: o, limit: DefaultCacheFacts, gate: newGate(),
+		o: o, limit: DefaultCacheFacts, batch: maxWriteFacts, gate: newGate(),
 		streams: map[string]*list.Element{}, recent: list.New(),
 	}
 }
@@ -118,7 +122,7 @@ func (h *Handler) request(by Caller) *events.Request {
 	return &events.Request{Key: h.requestKey(by), Body: shortDigest(h.o.Keys, "request-body", by.Key.Body)}
 }
 
-// hold returns the stream of that name and keeps it in the cache until release.
+// hold returns the stream of that name for one job, and keeps it in the cache until release.
 func hold[T any, S State[T]](h *Handler, name string) (*stream[T, S], func(), error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -133,28 +137,29 @@ func hold[T any, S State[T]](h *Handler, name string) (*stream[T, S], func(), er
 		h.recent.MoveToFront(element)
 	}
 	held := element.Value.(*slot)
-	held.users++
 	s, ok := held.stream.(*stream[T, S])
 	if !ok {
-		held.users--
 		return nil, nil, fmt.Errorf("commands: stream %s is of another aggregate", name)
 	}
+	held.users++
+	h.serving.Add(1) // here, so that Close waits for every job that it didn't refuse
 	return s, func() { h.release(held, s) }, nil
 }
 
 func (h *Handler) release(held *slot, s interface{ folded() int64 }) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	defer h.serving.Done()
 	held.users--
-	facts := s.folded()
-	h.facts += facts - held.facts
-	held.facts = facts
-	for last := h.recent.Back(); last != nil && h.facts > h.limit; {
+	cost := slotCost + s.folded()
+	h.cost += cost - held.cost
+	held.cost = cost
+	for last := h.recent.Back(); last != nil && h.cost > h.limit; {
 		oldest, before := last.Value.(*slot), last.Prev()
 		if oldest.users == 0 {
 			h.recent.Remove(last)
 			delete(h.streams, oldest.name)
-			h.facts -= oldest.facts
+			h.cost -= oldest.cost
 		}
 		last = before
 	}

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,7 @@ type Handover struct {
 	gate        *gate
 	event       string
 	participant string
+	superseded  bool // by a change in the log; guarded by gate.mu
 	ended       chan struct{}
 	overtaken   atomic.Bool
 }
@@ -28,11 +28,15 @@ type Handover struct {
 // waiting for a second.
 func (o *Handover) Overtaken() bool { return o.overtaken.Load() }
 
-// End says that the provider has the message or has refused it.
+// End says that the provider has the message or has refused it, or that it
+// won't be sent. Ending again does nothing.
 func (o *Handover) End() {
 	o.gate.mu.Lock()
 	defer o.gate.mu.Unlock()
 	set := o.gate.under[o.event]
+	if _, under := set[o]; !under {
+		return
+	}
 	delete(set, o)
 	if len(set) == 0 {
 		delete(o.gate.under, o.event)
@@ -61,30 +65,42 @@ type gate struct {
 
 func newGate() gate { return gate{under: map[string]map[*Handover]struct{}{}} }
 
-// settle waits for the messages under way that facts, now in the log, could
-// supersede. Those that begin later see the facts when they look.
-func (g *gate) settle(ctx context.Context, stream string, facts []events.Fact) {
-	if !strings.HasPrefix(stream, "event-") {
-		return
+// supersede gives the messages under way that the caller of a command has to
+// wait for: those that its facts, now in the log, could make wrong. Where it made
+// none, as what it asked for was so already, it waits for those that an earlier
+// change made wrong. Messages that begin later see the facts when they look.
+func (g *gate) supersede(stream string, facts []events.Fact) (waitFor []*Handover) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	under := g.under[stream]
+	if len(under) == 0 {
+		return nil
 	}
 	whole, participants := superseded(facts)
-	if !whole && len(participants) == 0 {
-		return
-	}
-	g.mu.Lock()
-	var waitFor []*Handover
-	for o := range g.under[stream] {
+	for o := range under {
 		if whole || participants[o.participant] {
+			o.superseded = true
+			waitFor = append(waitFor, o)
+		} else if len(facts) == 0 && o.superseded {
 			waitFor = append(waitFor, o)
 		}
 	}
-	g.mu.Unlock()
+	return waitFor
+}
+
+// settle waits until all have ended, for a second at the longest.
+func settle(ctx context.Context, waitFor []*Handover) {
 	if len(waitFor) == 0 {
 		return
 	}
 	timeout := time.NewTimer(maxHandoverWait)
 	defer timeout.Stop()
 	for i, o := range waitFor {
+		select {
+		case <-o.ended:
+			continue
+		default:
+		}
 		select {
 		case <-o.ended:
 			continue

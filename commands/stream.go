@@ -22,8 +22,13 @@ const (
 	maxWriteBytes = 512 << 10
 )
 
-// appendTimeout bounds one append and what it takes to settle it.
-const appendTimeout = 30 * time.Second
+const (
+	// appendTimeout bounds one append, and what is read before it.
+	appendTimeout = 30 * time.Second
+	// settleTimeout bounds what it takes to find out what became of an append.
+	settleTimeout = 10 * time.Second
+	settlePause   = 50 * time.Millisecond
+)
 
 // job is a command, or a look at the state, that waits for its stream.
 type job[S any] struct {
@@ -42,6 +47,7 @@ type job[S any] struct {
 	revision int64
 	position eventstore.Position
 	replayed bool
+	waitFor  []*Handover // before the caller is told
 }
 
 // stream decides the jobs of one stream, one after another. The fields behind
@@ -99,13 +105,13 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 	for {
 		if err := s.catchUp(ctx); err != nil {
 			s.drop()
-			return answerAll(jobs, err)
+			return answerAll(jobs, outOfTime(ctx, err))
 		}
 		write := write{expected: s.last}
 		n, err := s.fill(ctx, &write, jobs)
 		if err != nil {
 			s.drop()
-			return answerAll(jobs[:n], err)
+			return answerAll(jobs[:n], outOfTime(ctx, err))
 		}
 		if len(write.records) > 0 {
 			position, err := s.append(ctx, write)
@@ -118,16 +124,27 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 				continue
 			} else if err != nil {
 				s.drop()
-				return answerAll(jobs[:n], err)
+				return answerAll(jobs[:n], outOfTime(ctx, err))
 			}
 			s.position = position
 		}
 		for _, j := range jobs[:n] {
 			j.position = s.position
+			if j.look == nil {
+				j.waitFor = s.h.gate.supersede(s.name, j.facts)
+			}
 			j.answered()
 		}
 		return n
 	}
+}
+
+// outOfTime tells a store that took too long from a caller's own context.
+func outOfTime(ctx context.Context, err error) error {
+	if ctx.Err() == nil || errors.Is(err, eventstore.ErrUnknownOutcome) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
 }
 
 // answered lets the caller have j.
@@ -151,14 +168,14 @@ type write struct {
 	bytes    int
 }
 
-// errWriteFirst says that a job needs what is still to be written.
+// errWriteFirst says that a job needs what is still to be written, or has no room beside it.
 var errWriteFirst = errors.New("write first")
 
 // fill decides jobs on the state as it will be after the write, until the
 // write is full; n is how many it decided, at least one. An error concerns all n.
 func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n int, err error) {
 	for n, j := range jobs {
-		if n > 0 && (len(w.records) >= maxWriteFacts || w.bytes >= maxWriteBytes) {
+		if n > 0 && (len(w.records) >= s.h.batch || w.bytes >= maxWriteBytes) {
 			return n, nil
 		}
 		now := s.h.now()
@@ -203,6 +220,9 @@ func (s *stream[T, S]) decideOne(ctx context.Context, w *write, j *job[S], now a
 		j.err = err
 		return nil
 	}
+	if len(w.records) > 0 && len(w.records)+len(facts) > s.h.batch {
+		return errWriteFirst
+	}
 	if facts, err = s.h.giveKeys(ctx, facts); err != nil {
 		return err
 	}
@@ -230,14 +250,21 @@ func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Tim
 	if err != nil {
 		return fmt.Errorf("encode metadata: %w", err)
 	}
-	for _, f := range facts {
+	records, bytes := make([]eventstore.NewRecord, len(facts)), 0
+	for i, f := range facts {
 		id := uuid.New()
 		data, err := events.Encode(s.h.o.Keys, id, f)
 		if err != nil {
 			return err
 		}
-		w.records = append(w.records, eventstore.NewRecord{ID: id, Type: f.Name(), Data: data, Metadata: metadata})
-		w.bytes += len(data) + len(metadata)
+		records[i] = eventstore.NewRecord{ID: id, Type: f.Name(), Data: data, Metadata: metadata}
+		bytes += len(f.Name()) + len(data) + len(metadata)
+	}
+	if len(w.records) > 0 && w.bytes+bytes > maxWriteBytes {
+		return errWriteFirst
+	}
+	w.records, w.bytes = append(w.records, records...), w.bytes+bytes
+	for _, f := range facts {
 		s.evolve(f, s.last+1, at)
 	}
 	if j.request != nil {
@@ -301,16 +328,42 @@ func (s *stream[T, S]) drop() {
 	s.facts.Store(0)
 }
 
-// append writes w and settles an outcome that is unknown by looking for the
-// ids, which are made once for each decision.
+// append writes w. Where the outcome is unknown, it is settled before anything
+// is decided again: by looking for the ids, which are made once for each
+// decision, and, as the first try may still be on its way, by trying again with
+// the same ids, which the store takes once.
 func (s *stream[T, S]) append(ctx context.Context, w write) (eventstore.Position, error) {
 	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)
 	if err == nil || !errors.Is(err, eventstore.ErrUnknownOutcome) {
 		return position, err
 	}
-	records, readErr := s.h.o.Store.ReadStream(ctx, s.name, w.expected+1, len(w.records))
-	if readErr != nil {
-		return eventstore.Position{}, errors.Join(err, readErr)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	for unknown, pause := err, settlePause; ; pause *= 2 {
+		if position, err := s.settled(ctx, w); !errors.Is(err, errNotThere) {
+			return position, err
+		}
+		position, err = s.h.o.Store.Append(ctx, s.name, w.expected, w.records)
+		if err == nil || errors.Is(err, eventstore.ErrWrongRevision) {
+			return position, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return eventstore.Position{}, errors.Join(unknown, err)
+		}
+	}
+}
+
+// errNotThere says that nothing stands where an append was to write.
+var errNotThere = errors.New("not there")
+
+// settled looks for what w was to write. A store that can't be read says
+// nothing about it: that is errNotThere too.
+func (s *stream[T, S]) settled(ctx context.Context, w write) (eventstore.Position, error) {
+	records, err := s.h.o.Store.ReadStream(ctx, s.name, w.expected+1, len(w.records))
+	if err != nil {
+		return eventstore.Position{}, fmt.Errorf("%w: %w", errNotThere, err)
 	}
 	for i, r := range records {
 		if r.ID != w.records[i].ID {
@@ -318,7 +371,7 @@ func (s *stream[T, S]) append(ctx context.Context, w write) (eventstore.Position
 		}
 	}
 	if len(records) < len(w.records) {
-		return eventstore.Position{}, fmt.Errorf("%w: it did not happen: %w", eventstore.ErrUnavailable, err)
+		return eventstore.Position{}, errNotThere
 	}
 	return records[len(records)-1].Position, nil
 }

@@ -85,6 +85,8 @@ type api struct {
 	token     string
 	// loose leaves answers to writes uncompared with what is read afterwards.
 	loose bool
+	// idle leaves the read models alone until follow.
+	idle bool
 
 	stopFollowing func()
 }
@@ -135,8 +137,11 @@ func (a *api) open() {
 	listening.Start()
 	a.url, a.client = listening.URL, listening.Client()
 	a.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	a.follow()
 	t.Cleanup(listening.Close)
+	a.stopFollowing = func() {}
+	if !a.idle {
+		a.follow()
+	}
 }
 
 // follow begins to fold the log into the read models.
@@ -156,6 +161,8 @@ func (a *api) follow() {
 
 func (a *api) close() {
 	a.stopFollowing()
+	// Shutdown gives connections that were opened and never used five seconds.
+	a.client.CloseIdleConnections()
 	require.NoError(a.t, a.server.Shutdown(context.Background()))
 	require.NoError(a.t, a.models.Close())
 	a.commands.Close()
@@ -437,3 +444,5 @@ func (a *api) facts() int {
 }
 
 func unknownID() string { return uuid.NewString() }
+
+func jsonInto(data []byte, into any) error { return json.Unmarshal(data, into) }

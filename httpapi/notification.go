@@ -164,7 +164,7 @@ func (s *server) onNotification(c *call) (id string, by commands.Caller, err err
 }
 
 // refuseNotification says what a notification's own stream doesn't know: that
-// it is gone, with its event or cleared, or, where it would be sent again, that
+// it is gone, cleared or with its event, or, where it would be sent again, that
 // the event was cancelled behind it.
 func (s *server) refuseNotification(c *call, id string, again bool) (refusal, err error) {
 	eventID, err := known(c.Context(), s, func(ctx context.Context) (string, error) {
@@ -173,7 +173,7 @@ func (s *server) refuseNotification(c *call, id string, again bool) (refusal, er
 	if errors.Is(err, projections.ErrNotFound) {
 		return aggregates.ErrNotificationNotFound, nil
 	}
-	if err != nil || !again {
+	if err != nil {
 		return nil, err
 	}
 	announcement, err := commands.View(c.Context(), s.o.Commands, commands.NotificationStream(id),
@@ -186,7 +186,7 @@ func (s *server) refuseNotification(c *call, id string, again bool) (refusal, er
 		switch {
 		case !e.Exists():
 			return aggregates.ErrNotificationNotFound
-		case e.Status == aggregates.Cancelled && !(announced && made.Made.Revision > e.Cancelled.Revision):
+		case again && e.Status == aggregates.Cancelled && !(announced && made.Made.Revision > e.Cancelled.Revision):
 			return aggregates.ErrEventCancelled
 		}
 		return nil

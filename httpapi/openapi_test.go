@@ -75,6 +75,9 @@ var answered = []string{
 }
 
 var document = sync.OnceValues(func() (routers.Router, error) {
+	for _, media := range []string{"text/html", "text/css", "text/javascript", "image/png", "text/event-stream"} {
+		openapi3filter.RegisterBodyDecoder(media, openapi3filter.RegisteredBodyDecoder("text/plain"))
+	}
 	var doc map[string]any
 	if err := json.Unmarshal(httpapi.Document, &doc); err != nil {
 		return nil, err
@@ -199,4 +202,11 @@ func validateUnrouted(r *reply) error {
 		return errors.New("not a problem")
 	}
 	return strict.Components.Schemas["Problem"].Value.VisitJSON(p, openapi3.EnableJSONSchema2020())
+}
+
+func validateSchema(name string, value any) error {
+	if _, err := document(); err != nil {
+		return err
+	}
+	return strict.Components.Schemas[name].Value.VisitJSON(value, openapi3.EnableJSONSchema2020())
 }

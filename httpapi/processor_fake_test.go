@@ -119,9 +119,11 @@ func (a *api) begin(id string) {
 
 func (a *api) sent(id, event string, attempt int) {
 	a.t.Helper()
+	key, err := a.ring.Take(a.t.Context())
+	require.NoError(a.t, err)
 	a.notify(commands.RecordSent{Fact: events.NotificationSent{
 		NotificationID: id, EventID: event, Attempt: attempt, SentTime: a.clock.now(), ProviderMessageID: "p-1",
-		To: "a***@example.org", Personal: events.Personal{Message: "Hello Ann"},
+		To: "a***@example.org", Personal: events.Personal{Key: key, Message: "Hello Ann"},
 	}})
 }
 

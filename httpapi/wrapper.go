@@ -59,9 +59,6 @@ func (s *server) answer(c *call, f found) (*answer, error) {
 			return nil, errNoToken
 		}
 		c.actor = actor
-		if err := s.awaitToken(c); err != nil {
-			return nil, err
-		}
 	}
 	switch {
 	case f.template == "":
@@ -70,10 +67,16 @@ func (s *server) answer(c *call, f found) (*answer, error) {
 		c.w.Header().Set("Allow", f.allow)
 		return nil, errNoMethod
 	}
-	if !f.route.open && !f.route.query {
+	if f.route.open {
+		return f.route.handle(c)
+	}
+	if !f.route.query {
 		if err := c.query().end(); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.awaitToken(c); err != nil {
+		return nil, err
 	}
 	return f.route.handle(c)
 }

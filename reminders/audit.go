@@ -9,6 +9,7 @@ import (
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/projections"
 )
@@ -16,6 +17,8 @@ import (
 const (
 	// grace is how late something may be before it is a hole.
 	grace = time.Minute
+	// auditEvery is how long a check waits for the next at most.
+	auditEvery = 30 * time.Second
 	// auditWithin is how long it may take until every event was compared with its notifications.
 	auditWithin = time.Hour
 	// auditSlice is the least number of events that are compared at once.
@@ -43,6 +46,7 @@ type auditor struct {
 	store    eventstore.Store
 	models   *projections.Models
 	planner  *planner
+	paused   func(channel string) bool
 	kinds    map[string]aggregates.AddressKind
 	now      func() time.Time
 	logger   *slog.Logger
@@ -53,12 +57,12 @@ type auditor struct {
 	interval time.Duration
 	cursor   string          // of the events that were compared
 	overdue  []Hole          // of the last check
-	missing  map[string]Hole // found by comparing, until the event is compared again
+	missing  map[string]Hole // found by comparing
 }
 
-func newAuditor(o Options, p *planner) *auditor {
+func newAuditor(o Options, p *planner, paused func(string) bool) *auditor {
 	return &auditor{
-		commands: o.Commands, store: o.Store, models: o.Models, planner: p, kinds: Kinds(o.Channels),
+		commands: o.Commands, store: o.Store, models: o.Models, planner: p, paused: paused, kinds: Kinds(o.Channels),
 		now: o.Now, logger: o.Logger, interval: time.Second, missing: map[string]Hole{},
 	}
 }
@@ -69,12 +73,12 @@ func (a *auditor) steer(running bool, interval time.Duration) {
 	if running && !a.running {
 		a.since = a.now()
 	}
-	a.running, a.interval = running, interval
+	a.running, a.interval = running, min(interval, auditEvery)
 }
 
 // run checks once each check interval until ctx ends.
 func (a *auditor) run(ctx context.Context) {
-	for {
+	for a.models != nil {
 		a.mu.Lock()
 		interval := a.interval
 		a.mu.Unlock()
@@ -96,6 +100,9 @@ func (a *auditor) check(ctx context.Context, interval time.Duration) error {
 	if err := a.checkOverdue(ctx); err != nil {
 		return err
 	}
+	if err := a.recheckMissing(ctx); err != nil {
+		return err
+	}
 	return a.compareNext(ctx, interval)
 }
 
@@ -114,7 +121,11 @@ func (a *auditor) checkOverdue(ctx context.Context) error {
 			return fmt.Errorf("look for what is overdue: %w", err)
 		}
 		for _, n := range late {
-			if a.excused(n, now) {
+			excused, err := a.excused(ctx, n, now)
+			if err != nil {
+				return err
+			}
+			if excused {
 				continue
 			}
 			holes = append(holes, Hole{NotificationID: n.ID, EventID: n.EventID, What: "overdue, " + n.Status})
@@ -129,9 +140,27 @@ func (a *auditor) checkOverdue(ctx context.Context) error {
 	return nil
 }
 
-// excused: one that waits for its channel, or is in flight within its claim, is on its way.
-func (a *auditor) excused(n projections.Notification, now time.Time) bool {
-	return n.NextAttemptTime != nil && n.NextAttemptTime.Add(grace).After(now)
+// excused looks at the stream of one that the read models show as overdue, as
+// they may be behind. One that waits for its channel, or is in flight within its
+// claim, is on its way.
+func (a *auditor) excused(ctx context.Context, late projections.Notification, now time.Time) (bool, error) {
+	n, err := a.notification(ctx, late.ID)
+	if err != nil {
+		return false, fmt.Errorf("look at notification %s: %w", late.ID, err)
+	}
+	switch n.Status {
+	case aggregates.NotificationPending:
+		due := latest(n.ScheduledTime, n.NextAttempt)
+		return due.Add(grace).After(now) || (a.paused(n.Channel) && !now.After(n.Expires.Add(grace))), nil
+	case aggregates.NotificationSending:
+		claim := time.Duration(n.ClaimMillis) * time.Millisecond
+		return n.ClaimedAt.At.Add(max(claim, grace)).After(now), nil
+	}
+	return true, nil
+}
+
+func (a *auditor) notification(ctx context.Context, id string) (aggregates.Notification, error) {
+	return commands.View(ctx, a.commands, commands.NotificationStream(id), func(n *aggregates.Notification, _ int64) aggregates.Notification { return snapshot(n, time.Time{}) })
 }
 
 // compareNext compares a slice of the events, so that all are compared within an hour.
@@ -165,38 +194,11 @@ func (a *auditor) compareNext(ctx context.Context, interval time.Duration) error
 }
 
 // compare holds what an event's stream wants against what the notification
-// streams hold. What the planner has not come to yet is no hole.
+// streams hold.
 func (a *auditor) compare(ctx context.Context, eventID string) error {
-	end, err := a.store.End(ctx)
-	if err != nil {
+	found, ok, err := a.lacking(ctx, eventID, nil)
+	if err != nil || !ok {
 		return err
-	}
-	type want struct{ id, event string }
-	wanted, err := commands.View(ctx, a.commands, commands.EventStream(eventID), func(e *aggregates.Event, _ int64) (ids []want) {
-		for p := range e.Participants() {
-			for _, w := range Wanted(e, p, a.kinds) {
-				ids = append(ids, want{w.NotificationID, e.ID})
-			}
-		}
-		return ids
-	})
-	if err != nil {
-		return err
-	}
-	planned, cancel := context.WithTimeout(ctx, grace)
-	defer cancel()
-	if err := a.planner.waitFor(planned, end); err != nil {
-		return nil // planning goes on; its lag is shown by itself
-	}
-	found := map[string]Hole{}
-	for _, w := range wanted {
-		exists, err := commands.View(ctx, a.commands, commands.NotificationStream(w.id), func(n *aggregates.Notification, _ int64) bool { return n.Exists() })
-		if err != nil {
-			return err
-		}
-		if !exists {
-			found[w.id] = Hole{NotificationID: w.id, EventID: w.event, What: "wanted, and not scheduled"}
-		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -216,8 +218,119 @@ func (a *auditor) compare(ctx context.Context, eventID string) error {
 	return nil
 }
 
+// looks is how often something must be found lacking, while its event changes
+// under the audit, to be a hole.
+const looks = 3
+
+// lacking gives what an event wants and no notification stream holds. What the
+// planner has not come to yet doesn't lack: each look at the event is followed by
+// waiting for the planner, and only an event that didn't change meanwhile, or
+// something that lacks in every look, tells. Where among is given, it looks
+// for those alone. ok is false where the planner doesn't come to it.
+func (a *auditor) lacking(ctx context.Context, eventID string, among map[string]Hole) (found map[string]Hole, ok bool, err error) {
+	for look := 1; ; look++ {
+		wanted, revision, err := a.wanted(ctx, eventID)
+		if err != nil {
+			return nil, false, err
+		}
+		if ok, err := a.planned(ctx); !ok || err != nil {
+			return nil, false, err
+		}
+		lacks := map[string]Hole{}
+		for _, id := range wanted {
+			if _, asked := among[id]; among != nil && !asked {
+				continue
+			}
+			n, err := a.notification(ctx, id)
+			if err != nil {
+				return nil, false, err
+			}
+			switch {
+			case !n.Exists():
+				lacks[id] = Hole{NotificationID: id, EventID: eventID, What: "wanted, and not scheduled"}
+			case n.Status == aggregates.NotificationCancelled && n.CancelReason != events.CancelledByHand:
+				lacks[id] = Hole{NotificationID: id, EventID: eventID, What: "wanted, and cancelled"}
+			}
+		}
+		if len(lacks) == 0 || look == looks {
+			return lacks, true, nil
+		}
+		_, now, err := a.wanted(ctx, eventID)
+		if err != nil {
+			return nil, false, err
+		}
+		if now == revision {
+			return lacks, true, nil
+		}
+		among = lacks
+	}
+}
+
+// wanted gives the ids of what an event's stream wants, and its last revision.
+func (a *auditor) wanted(ctx context.Context, eventID string) (ids []string, revision int64, err error) {
+	type seen struct {
+		ids  []string
+		last int64
+	}
+	now, err := commands.View(ctx, a.commands, commands.EventStream(eventID), func(e *aggregates.Event, last int64) seen {
+		s := seen{last: last}
+		for p := range e.Participants() {
+			for _, w := range Wanted(e, p, a.kinds) {
+				s.ids = append(s.ids, w.NotificationID)
+			}
+		}
+		return s
+	})
+	return now.ids, now.last, err
+}
+
+// planned waits until the planner has come to the log's present end; ok is
+// false where it doesn't, which is shown as its lag.
+func (a *auditor) planned(ctx context.Context) (ok bool, err error) {
+	end, err := a.store.End(ctx)
+	if err != nil {
+		return false, err
+	}
+	limited, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if err := a.planner.waitFor(limited, end); err != nil {
+		return false, ctx.Err()
+	}
+	return true, nil
+}
+
+// recheckMissing drops what is no hole any more, also of events that are gone.
+func (a *auditor) recheckMissing(ctx context.Context) error {
+	a.mu.Lock()
+	of := map[string]map[string]Hole{}
+	for id, h := range a.missing {
+		if of[h.EventID] == nil {
+			of[h.EventID] = map[string]Hole{}
+		}
+		of[h.EventID][id] = h
+	}
+	a.mu.Unlock()
+	for event, holes := range of {
+		still, ok, err := a.lacking(ctx, event, holes)
+		if err != nil {
+			return fmt.Errorf("look again at event %s: %w", event, err)
+		}
+		a.mu.Lock()
+		for id := range holes {
+			if _, lacks := still[id]; ok && !lacks {
+				delete(a.missing, id)
+			}
+		}
+		a.mu.Unlock()
+	}
+	return nil
+}
+
 // conservation counts, from the read models, what has become due.
 func (a *auditor) conservation(ctx context.Context) (Conservation, error) {
+	if a.models == nil {
+		return Conservation{}, nil
+	}
 	counts, err := a.models.Counts(ctx)
 	if err != nil {
 		return Conservation{}, fmt.Errorf("count notifications: %w", err)

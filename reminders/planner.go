@@ -2,14 +2,11 @@ package reminders
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
@@ -35,10 +32,8 @@ type planner struct {
 	kinds    map[string]aggregates.AddressKind
 	now      func() time.Time
 	logger   *slog.Logger
-	// applied hears of each fact of a notification that is in the table, in order.
-	applied func(notificationID string, revision int64)
-	// tabled is called when the table has changed.
-	tabled func()
+	// applied hears up to where the table shows the notifications, whenever that changes.
+	applied func(eventstore.Position)
 	// steered is called after a fact of the processor.
 	steered func()
 
@@ -46,11 +41,16 @@ type planner struct {
 	position eventstore.Position
 	created  time.Time // of the fact there
 	caughtUp bool
-	idle     bool // caught up, and nothing is being planned
+	asked    int              // how often an event was asked to be planned as a whole
+	whole    map[string]asked // those not yet done
 	planning []Planning
 	err      error
 	changed  chan struct{} // closed when the fields above change
 }
+
+// asked numbers when an event was asked to be planned as a whole: the first
+// time that the pass under way answers, and the first since it began (0: none).
+type asked struct{ now, again int }
 
 // Planning is an event that is being planned as a whole.
 type Planning struct {
@@ -68,7 +68,7 @@ func (p *planner) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		p.update(func() { p.err, p.idle = err, false })
+		p.update(func() { p.err, p.caughtUp = err, false })
 		p.logger.Error("planning stopped and goes on in a moment", "error", err)
 		if wait = min(2*wait, 5*time.Second); p.now().Sub(began) > time.Minute {
 			wait = 50 * time.Millisecond
@@ -104,6 +104,14 @@ func (p *planner) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	left, err := p.table.allWork()
+	if err != nil {
+		return fmt.Errorf("read what is to be planned: %w", err)
+	}
+	p.update(func() {
+		p.position, p.caughtUp = position, false
+		p.resume(left)
+	})
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	subscription, err := p.store.Subscribe(ctx, position)
@@ -140,7 +148,6 @@ func (p *planner) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read what is to be planned: %w", err)
 		}
-		p.update(func() { p.idle = p.caughtUp && !working; p.err = nil })
 		if working {
 			select {
 			case b := <-batches:
@@ -163,13 +170,46 @@ func (p *planner) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		p.update(func() { p.err = nil })
 	}
 }
 
-// touched is what the facts of one batch ask to look at.
-type touched struct {
-	whole        bool
-	participants map[string]bool
+// resume goes on with the events that the table names. p.mu is held.
+func (p *planner) resume(left []string) {
+	before := p.whole
+	p.whole, p.planning = map[string]asked{}, nil
+	for _, event := range left {
+		if a, ok := before[event]; ok {
+			p.whole[event] = a
+		} else {
+			p.ask([]string{event})
+		}
+	}
+}
+
+// ask notes that events are to be planned as a whole. p.mu is held.
+func (p *planner) ask(events []string) {
+	for _, event := range events {
+		p.asked++
+		a := p.whole[event]
+		if a.now == 0 {
+			a.now = p.asked
+		} else if a.again == 0 {
+			a.again = p.asked
+		}
+		p.whole[event] = a
+	}
+}
+
+// planned notes that an event was planned as a whole.
+func (p *planner) planned(event string) {
+	p.update(func() {
+		if a := p.whole[event]; a.again > 0 {
+			p.whole[event] = asked{now: a.again}
+		} else {
+			delete(p.whole, event)
+		}
+	})
 }
 
 // take plans what a batch touches and moves the checkpoint.
@@ -199,15 +239,15 @@ func (p *planner) take(ctx context.Context, b eventstore.Batch) error {
 		return fmt.Errorf("keep the planner's checkpoint: %w", err)
 	}
 	p.update(func() {
-		p.position, p.created = last.Position, last.Created
-		p.caughtUp, p.idle = b.CaughtUp, b.CaughtUp && len(wholes) == 0
+		p.position, p.created, p.caughtUp = last.Position, last.Created, b.CaughtUp
+		p.ask(wholes)
 	})
 	return nil
 }
 
 // applyFacts brings the table up to the facts and gathers what they touch.
 // Applied twice, they change nothing, so the checkpoint may come later.
-func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (map[string]*touched, error) {
+func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (touches, error) {
 	entries := make([]commands.Entry, len(records))
 	for i, r := range records {
 		var err error
@@ -221,9 +261,19 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 			}
 		}
 	}
-	touch, processor := map[string]*touched{}, false
+	touch, processor := touches{}, false
+	var unknown []string
 	err := p.table.change(func() error {
 		for _, entry := range entries {
+			if id, ok := loosened(entry.Fact); ok {
+				if event, participant, err := p.table.whose(id); err != nil {
+					return err
+				} else if participant != "" {
+					touch.look(event, participant)
+				} else {
+					unknown = append(unknown, id)
+				}
+			}
 			if strings.HasPrefix(entry.Record.Stream, "notification-") && entry.Fact != nil {
 				if err := p.table.apply(entry.Fact, entry.Record.Revision); err != nil {
 					return err
@@ -237,14 +287,16 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 	if err != nil {
 		return nil, fmt.Errorf("keep open notifications: %w", err)
 	}
-	for _, r := range records {
-		if id, ok := strings.CutPrefix(r.Stream, "notification-"); ok {
-			p.applied(id, r.Revision)
-		}
-	}
-	p.tabled()
+	p.applied(records[len(records)-1].Position)
 	if processor {
 		p.steered()
+	}
+	for _, id := range unknown {
+		n, err := commands.View(ctx, p.commands, commands.NotificationStream(id), func(n *aggregates.Notification, _ int64) aggregates.Notification { return *n })
+		if err != nil {
+			return nil, err
+		}
+		touch.look(n.EventID, n.ParticipantID)
 	}
 	return touch, nil
 }
@@ -262,241 +314,6 @@ func (p *planner) rescheduled(ctx context.Context, f events.NotificationRetried)
 	})
 }
 
-// gather notes what a fact asks to look at. A fact says only where to look:
-// what is wanted is read from the event's stream as it is then.
-func gather(touch map[string]*touched, f events.Fact) {
-	look := func(event, participant string) {
-		t := touch[event]
-		if t == nil {
-			t = &touched{participants: map[string]bool{}}
-			touch[event] = t
-		}
-		if participant == "" {
-			t.whole = true
-		} else {
-			t.participants[participant] = true
-		}
-	}
-	switch f := f.(type) {
-	case events.EventRescheduled:
-		look(f.EventID, "")
-	case events.EventCapacityChanged:
-		look(f.EventID, "")
-	case events.EventCancelled:
-		look(f.EventID, "")
-	case events.EventDeleted:
-		look(f.EventID, "")
-	case events.ReminderAdded:
-		look(f.EventID, "")
-	case events.ReminderRemoved:
-		look(f.EventID, "")
-	case events.AnnouncementMade:
-		look(f.EventID, "")
-	case events.ParticipantRegistered:
-		look(f.EventID, f.ParticipantID)
-	case events.ParticipantContactChanged:
-		look(f.EventID, f.ParticipantID)
-	case events.ParticipantResponded:
-		look(f.EventID, f.ParticipantID)
-	case events.ParticipantPromoted:
-		look(f.EventID, f.ParticipantID)
-	case events.ParticipantRemoved:
-		look(f.EventID, f.ParticipantID)
-	case events.NotificationScheduled:
-		// Whoever scheduled it may have done so on an older state of the event.
-		look(f.EventID, f.ParticipantID)
-	}
-}
-
-// planTouched plans the participants that were touched, and gives the events
-// that are to be planned as a whole.
-func (p *planner) planTouched(ctx context.Context, touch map[string]*touched, behind bool) (wholes []string, err error) {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(together)
-	for event, t := range touch {
-		if t.whole || behind {
-			wholes = append(wholes, event)
-			continue
-		}
-		for participant := range t.participants {
-			group.Go(func() error { return p.planOne(groupCtx, event, participant) })
-		}
-	}
-	return wholes, group.Wait()
-}
-
-// planOne plans one participant.
-func (p *planner) planOne(ctx context.Context, event, participant string) error {
-	type seen struct {
-		wanted  []events.NotificationScheduled
-		reason  string
-		promote bool
-	}
-	now, err := commands.View(ctx, p.commands, commands.EventStream(event), func(e *aggregates.Event, _ int64) seen {
-		who, _ := e.Participant(participant)
-		return seen{Wanted(e, who, p.kinds), whyNot(e, who), canPromote(e)}
-	})
-	if err != nil {
-		return err
-	}
-	open, err := p.table.openOf(ctx, event, participant)
-	if err != nil {
-		return fmt.Errorf("read what is open: %w", err)
-	}
-	schedule, cancel := Plan(now.wanted, open, now.reason)
-	for _, c := range cancel {
-		if err := p.do(ctx, c); err != nil {
-			return err
-		}
-	}
-	for _, c := range schedule {
-		if err := p.do(ctx, c); err != nil {
-			return err
-		}
-	}
-	if now.promote {
-		return p.promote(ctx, event)
-	}
-	return nil
-}
-
-func canPromote(e *aggregates.Event) bool {
-	return e.Exists() && e.WaitingCount() > 0 && (e.Capacity == 0 || e.ConfirmedCount() < e.Capacity)
-}
-
-// promote gives away seats that are still free after a write was full.
-func (p *planner) promote(ctx context.Context, event string) error {
-	for {
-		answer, err := commands.Do(ctx, p.commands, commands.PromoteWaiting{EventID: event}, system(event), nothing[*aggregates.Event])
-		if errors.Is(err, aggregates.ErrEventNotFound) {
-			return nil
-		}
-		if err != nil || answer.Appended == 0 {
-			return err
-		}
-	}
-}
-
-func (p *planner) do(ctx context.Context, c commands.Command[*aggregates.Notification]) error {
-	_, err := commands.Do(ctx, p.commands, c, system(strings.TrimPrefix(c.Stream(), "notification-")), nothing[*aggregates.Notification])
-	return err
-}
-
-// system is the caller of what Belltower does by itself.
-func system(about string) commands.Caller {
-	return commands.Caller{Actor: "belltower", CorrelationID: about, CausationID: about}
-}
-
-func nothing[S any](S, time.Time) struct{} { return struct{}{} }
-
-// slice does the next part of the work on one event.
-func (p *planner) slice(ctx context.Context, w work) error {
-	var finished bool
-	var err error
-	if !w.checked {
-		err = p.checkSlice(ctx, &w)
-	} else {
-		finished, err = p.rosterSlice(ctx, &w)
-	}
-	if err != nil {
-		return err
-	}
-	if err := p.table.change(func() error { return p.table.advance(w, finished) }); err != nil {
-		return fmt.Errorf("keep what is planned: %w", err)
-	}
-	return nil
-}
-
-// checkSlice cancels what is scheduled and no longer wanted.
-func (p *planner) checkSlice(ctx context.Context, w *work) error {
-	rows, err := p.table.openAfter(ctx, *w, sliceSize)
-	if err != nil {
-		return fmt.Errorf("read what is open: %w", err)
-	}
-	if len(rows) == 0 {
-		w.checked = true
-		return nil
-	}
-	cancel, err := commands.View(ctx, p.commands, commands.EventStream(w.event), func(e *aggregates.Event, _ int64) (cancel []commands.CancelNotification) {
-		for _, r := range rows {
-			who, _ := e.Participant(r.Participant)
-			_, unwanted := Plan(Wanted(e, who, p.kinds), []Open{{NotificationID: r.ID, ParticipantID: r.Participant}}, whyNot(e, who))
-			cancel = append(cancel, unwanted...)
-		}
-		return cancel
-	})
-	if err != nil {
-		return err
-	}
-	last := rows[len(rows)-1]
-	w.participant, w.notification, w.checked = last.Participant, last.ID, len(rows) < sliceSize
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(together)
-	for _, c := range cancel {
-		group.Go(func() error { return p.do(groupCtx, c) })
-	}
-	return group.Wait()
-}
-
-// rosterSlice schedules what is wanted and not scheduled yet.
-func (p *planner) rosterSlice(ctx context.Context, w *work) (finished bool, err error) {
-	type seen struct {
-		ids     []string
-		next    int
-		total   int
-		promote bool
-	}
-	now, err := commands.View(ctx, p.commands, commands.EventStream(w.event), func(e *aggregates.Event, _ int64) seen {
-		s := seen{total: e.ParticipantCount(), promote: canPromote(e)}
-		for who := range e.Participants() {
-			if who.Ordinal < w.ordinal {
-				continue
-			}
-			if len(s.ids) == sliceSize {
-				break
-			}
-			s.ids, s.next = append(s.ids, who.ID), who.Ordinal+1
-		}
-		return s
-	})
-	if err != nil {
-		return false, err
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(together)
-	for _, id := range now.ids {
-		group.Go(func() error { return p.planOne(groupCtx, w.event, id) })
-	}
-	if err := group.Wait(); err != nil {
-		return false, err
-	}
-	if finished = len(now.ids) < sliceSize; finished {
-		p.progress(w.event, 0, 0, true)
-		if now.promote {
-			return true, p.promote(ctx, w.event)
-		}
-		return true, nil
-	}
-	w.ordinal = now.next
-	p.progress(w.event, now.next, now.total, false)
-	return false, nil
-}
-
-func (p *planner) progress(event string, done, total int, finished bool) {
-	p.update(func() {
-		kept := make([]Planning, 0, len(p.planning)+1)
-		for _, q := range p.planning {
-			if q.EventID != event {
-				kept = append(kept, q)
-			}
-		}
-		if !finished {
-			kept = append(kept, Planning{EventID: event, Done: min(done, total), Total: total})
-		}
-		p.planning = kept
-	})
-}
-
 func (p *planner) update(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -506,10 +323,19 @@ func (p *planner) update(change func()) {
 }
 
 // waitFor waits until all that follows from the log up to position is planned.
+// What comes meanwhile is not waited for.
 func (p *planner) waitFor(ctx context.Context, position eventstore.Position) error {
+	upTo := 0 // of those asked to be planned as a whole; 0: position is still ahead
 	for {
 		p.mu.Lock()
-		there, changed := p.idle && !p.position.Before(position), p.changed
+		changed := p.changed
+		if upTo == 0 && !p.position.Before(position) {
+			upTo = p.asked + 1
+		}
+		there := upTo > 0
+		for _, a := range p.whole {
+			there = there && a.now >= upTo
+		}
 		p.mu.Unlock()
 		if there {
 			return nil

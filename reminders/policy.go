@@ -29,23 +29,27 @@ const (
 
 // nextAttempt says when to try again after attempt failed at now with r, and
 // how that failure is classed. jitter, from 0 to below 1, only makes it later.
-func nextAttempt(r channels.Result, attempt int, now time.Time, jitter float64) (class string, next time.Time) {
+// Where we choose the time and it would be past expires, we try once halfway
+// there, as long as that is worth it.
+func nextAttempt(r channels.Result, attempt int, now, expires time.Time, jitter float64) (class string, next time.Time) {
+	class = ClassTemporary
 	pause := min(firstBackoff<<min(attempt-1, 10), longestPause)
 	pause += time.Duration(jitter * float64(pause) / 4)
-	switch r.Outcome {
-	case channels.Broken:
-		return ClassBroken, now.Add(brokenPause)
-	case channels.Unknown:
-		return ClassUnknown, now.Add(pause)
-	case channels.Later:
-		if told := r.NotBefore; told.After(now) {
-			if told.After(now.Add(maxRetryAfter)) {
-				told = now.Add(maxRetryAfter)
-			}
-			return ClassRateLimited, told.Add(time.Duration(jitter * float64(time.Second)))
+	switch told := r.NotBefore; {
+	case r.Outcome == channels.Broken:
+		class, pause = ClassBroken, brokenPause
+	case r.Outcome == channels.Unknown:
+		class = ClassUnknown
+	case r.Outcome == channels.Later && told.After(now):
+		if told.After(now.Add(maxRetryAfter)) {
+			told = now.Add(maxRetryAfter)
 		}
+		return ClassRateLimited, told.Add(time.Duration(jitter * float64(time.Second)))
 	}
-	return ClassTemporary, now.Add(pause)
+	if left := expires.Sub(now); pause > left && left >= 2*firstBackoff {
+		pause = left / 2
+	}
+	return class, now.Add(pause)
 }
 
 func jitter() float64 { return rand.Float64() }

@@ -25,7 +25,7 @@ import (
 type Options struct {
 	Commands *commands.Handler
 	Store    eventstore.Store
-	Models   *projections.Models // for the auditor alone
+	Models   *projections.Models // for the auditor alone; without them nothing is audited
 	Channels []channels.Registration
 	Dir      string // where planner.db stands
 	Now      func() time.Time
@@ -40,9 +40,10 @@ type Reminders struct {
 	sender  *sender
 	auditor *auditor
 
-	ended atomic.Bool
-	run   context.Context // ends when sending is to end; set by Run
-	ready chan struct{}   // closed once run is set
+	steering sync.Mutex
+	ended    atomic.Bool     // the time for concluding what is in flight is over
+	run      context.Context // ends when sending is to end; set by Run
+	ready    chan struct{}   // closed once run is set
 }
 
 // Kinds gives the kind of address that each channel needs.
@@ -56,13 +57,14 @@ func Kinds(registered []channels.Registration) map[string]aggregates.AddressKind
 
 // New opens the planner's table. Run does the work, Close ends the table.
 func New(o Options) (*Reminders, error) {
-	t, err := openTable(o.Dir)
+	t, err := openTable(o.Dir, o.Logger)
 	if err != nil {
 		return nil, err
 	}
 	r := &Reminders{o: o, table: t, ready: make(chan struct{})}
 	r.sender = &sender{
-		commands: o.Commands, table: t, boot: uuid.NewString(), exclusive: o.Store.Exclusive(),
+		commands: o.Commands, store: o.Store, table: t, boot: uuid.NewString(), exclusive: o.Store.Exclusive(),
+		kinds: Kinds(o.Channels), disused: newDisused(o.Logger),
 		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
 		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{},
@@ -72,9 +74,9 @@ func New(o Options) (*Reminders, error) {
 	}
 	r.planner = &planner{
 		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
-		applied: r.sender.applied, tabled: r.sender.poke, changed: make(chan struct{}),
+		applied: r.sender.applied, whole: map[string]asked{}, changed: make(chan struct{}),
 	}
-	r.auditor = newAuditor(o, r.planner)
+	r.auditor = newAuditor(o, r.planner, r.sender.pausedOn)
 	return r, nil
 }
 
@@ -91,19 +93,29 @@ func (r *Reminders) Run(ctx context.Context, drain time.Duration) error {
 	if err := r.steer(ctx); err != nil {
 		return fmt.Errorf("read the processor's state: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(drain)
-		defer timer.Stop()
-		<-timer.C
-		r.ended.Store(true)
-	})
-	defer stop()
 	var running sync.WaitGroup
 	running.Go(func() { r.planner.run(ctx) })
 	running.Go(func() { r.auditor.run(ctx) })
 	r.sender.run(ctx)
+	r.drain(drain)
 	running.Wait()
 	return nil
+}
+
+// drain waits for what is in flight. Whoever is late doesn't conclude any more.
+func (r *Reminders) drain(most time.Duration) {
+	concluded := make(chan struct{})
+	go func() {
+		defer close(concluded)
+		r.sender.inFlight.Wait()
+	}()
+	timeout := time.NewTimer(most)
+	defer timeout.Stop()
+	select {
+	case <-concluded:
+	case <-timeout.C:
+		r.ended.Store(true)
+	}
 }
 
 // Close closes the planner's table, after Run.
@@ -111,6 +123,8 @@ func (r *Reminders) Close() error { return r.table.close() }
 
 // steer hands the processor's state to the sender.
 func (r *Reminders) steer(ctx context.Context) error {
+	r.steering.Lock() // so that no older state comes after a newer one
+	defer r.steering.Unlock()
 	p, err := r.processor(ctx)
 	if err != nil {
 		return err
@@ -170,13 +184,19 @@ func (r *Reminders) SendDue(ctx context.Context) (Swept, error) {
 	return Swept{Sent: sent, Failed: failed, StillDue: due}, err
 }
 
-// planned waits until what follows from the log's present end is planned.
+// planned waits until what follows from the log's present end is planned, and
+// what was planned is in the table.
 func (r *Reminders) planned(ctx context.Context) error {
-	end, err := r.o.Store.End(ctx)
-	if err != nil {
-		return fmt.Errorf("read the log's end: %w", err)
+	for range 2 {
+		end, err := r.o.Store.End(ctx)
+		if err != nil {
+			return fmt.Errorf("read the log's end: %w", err)
+		}
+		if err := r.planner.waitFor(ctx, end); err != nil {
+			return err
+		}
 	}
-	return r.planner.waitFor(ctx, end)
+	return nil
 }
 
 func (r *Reminders) backlog() (due int, oldest time.Time, err error) {

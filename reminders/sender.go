@@ -7,11 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
-	"golang.org/x/time/rate"
-
-	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
 )
 
 const (
@@ -21,6 +19,8 @@ const (
 	claimMargin = 15 * time.Second
 	// fetchSize is how many due rows of a channel are read ahead.
 	fetchSize = 1024
+	// expiredPause is between looks for what has expired and is not concluded yet.
+	expiredPause = 100 * time.Millisecond
 	// refusedPause keeps one that could not be claimed or concluded from being tried at once again.
 	refusedPause = time.Second
 )
@@ -28,8 +28,11 @@ const (
 // sender sends what is due, by the clock.
 type sender struct {
 	commands  *commands.Handler
+	store     eventstore.Store
 	table     *table
 	lanes     []*lane
+	disused   *lane // for claims of channels that are not configured any more
+	kinds     map[string]aggregates.AddressKind
 	boot      string
 	exclusive bool
 	now       func() time.Time
@@ -45,7 +48,9 @@ type sender struct {
 	interval time.Duration
 	busy     map[string]bool      // taken out of the table by this process
 	skip     map[string]skip      // rows that the table still shows as they were
+	shown    eventstore.Position  // up to here the table shows all
 	watched  map[string]claimSeen // claims of other processes
+	crowded  bool                 // one of those waits for a worker
 	sweeps   map[*sweep]struct{}
 	quieters []chan struct{} // closed once nothing is in flight
 }
@@ -60,9 +65,11 @@ const (
 	wasDropped // no longer wanted, or concluded by another
 )
 
-// skip leaves rows alone that are older than revision, or until a time.
+// skip leaves a row alone until a time, or while it is older than revision,
+// which the table shows at position at the latest.
 type skip struct {
 	revision int64
+	position eventstore.Position
 	until    time.Time
 }
 
@@ -71,45 +78,8 @@ type claimSeen struct {
 	since   time.Time
 }
 
-// lane is a channel with its own bounds, so that a slow or broken one holds up no other.
-type lane struct {
-	channels.Registration
-	limiter *rate.Limiter
-	circuit *gobreaker.TwoStepCircuitBreaker[channels.Result]
-
-	// guarded by sender.mu
-	free     int
-	queue    []row
-	resumeAt time.Time // not before, while the circuit is open
-}
-
-func newLane(r channels.Registration, logger *slog.Logger) *lane {
-	if r.Timeout == 0 {
-		r.Timeout = defaultTimeout
-	}
-	if r.Workers == 0 {
-		r.Workers = defaultWorkers
-	}
-	limit := rate.Inf
-	if r.PerSecond > 0 {
-		limit = rate.Limit(r.PerSecond)
-	}
-	return &lane{
-		Registration: r, free: r.Workers,
-		limiter: rate.NewLimiter(limit, max(1, int(r.PerSecond))),
-		circuit: gobreaker.NewTwoStepCircuitBreaker[channels.Result](gobreaker.Settings{
-			Name: r.Name, Timeout: brokenPause, MaxRequests: 1,
-			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
-			OnStateChange: func(name string, from, to gobreaker.State) {
-				logger.Warn("the circuit of a channel changed", "channel", name, "from", from.String(), "to", to.String())
-			},
-		}),
-	}
-}
-
-// run sends until ctx ends, then waits for what is in flight.
+// run sends until ctx ends. What is in flight then goes on.
 func (s *sender) run(ctx context.Context) {
-	defer s.inFlight.Wait()
 	for ctx.Err() == nil {
 		next, err := s.round(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -120,20 +90,31 @@ func (s *sender) run(ctx context.Context) {
 	}
 }
 
-// sleep waits until next, a call of poke, or the check interval, the net under both.
+// sleep waits until next, a call of poke, or the check interval, the net under
+// both. A timer doesn't hear of a clock that was set or a machine that slept, so
+// it looks at the clock every second.
 func (s *sender) sleep(ctx context.Context, next time.Time) {
 	s.mu.Lock()
-	pause := s.interval
+	left := s.interval
 	s.mu.Unlock()
-	if !next.IsZero() {
-		pause = min(pause, max(0, next.Sub(s.now())))
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-s.wake:
-	case <-timer.C:
+	for left > 0 {
+		step := min(left, time.Second)
+		if !next.IsZero() {
+			step = min(step, max(0, next.Sub(s.now())))
+		}
+		timer := time.NewTimer(step)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-s.wake:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if left -= step; !next.IsZero() && !s.now().Before(next) {
+			return
+		}
 	}
 }
 
@@ -181,37 +162,52 @@ func (s *sender) round(ctx context.Context) (next time.Time, err error) {
 		return next, err
 	}
 	if !expiry.IsZero() {
-		next = earliest(next, expiry.Add(time.Microsecond))
+		// One that has expired and is still there is being concluded.
+		next = earliest(next, latest(expiry.Add(time.Microsecond), now.Add(expiredPause)))
 	}
 	s.mu.Lock()
 	running := s.running
 	s.mu.Unlock()
-	if !running {
-		return next, nil
-	}
 	for _, l := range s.lanes {
-		if err := s.fill(ctx, l, now); err != nil {
-			return next, err
+		if running {
+			if err := s.fill(ctx, l, now); err != nil {
+				return next, err
+			}
+			due, err := s.table.next(l.Name, now)
+			if err != nil {
+				return next, err
+			}
+			next = earliest(next, due)
 		}
-		due, err := s.table.next(l.Name, now)
-		if err != nil {
-			return next, err
-		}
-		next = earliest(next, due)
-		s.mu.Lock()
-		s.start(ctx, l)
-		if l.resumeAt.After(now) {
-			next = earliest(next, l.resumeAt)
-		}
-		s.mu.Unlock()
+		next = earliest(next, s.begin(ctx, l, now))
 	}
 	return earliest(next, s.forget(now)), nil
 }
 
+// begin starts what waits on l and tells when to look at it again.
+func (s *sender) begin(ctx context.Context, l *lane, now time.Time) (next time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.start(ctx, l)
+	if !s.active() {
+		return next
+	}
+	if l.resumeAt.After(now) {
+		next = l.resumeAt
+	}
+	if len(l.queue) > 0 && l.tokenAt.After(now) {
+		next = earliest(next, l.tokenAt)
+	}
+	return next
+}
+
+// active tells whether anything may be sent now. s.mu is held.
+func (s *sender) active() bool { return s.running || len(s.sweeps) > 0 }
+
 // fill reads ahead what is due on a channel.
 func (s *sender) fill(ctx context.Context, l *lane, now time.Time) error {
 	s.mu.Lock()
-	wanted := len(l.queue) < fetchSize/4
+	wanted := len(l.queue) < fetchSize/4 && !now.Before(l.resumeAt)
 	hidden := len(s.busy) + len(s.skip)
 	s.mu.Unlock()
 	if !wanted {
@@ -223,6 +219,10 @@ func (s *sender) fill(ctx context.Context, l *lane, now time.Time) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.running { // stopped meanwhile
+		return nil
+	}
+	l.more = len(rows) == fetchSize+hidden
 	for _, r := range rows {
 		if s.take(r, now) {
 			l.queue = append(l.queue, r)
@@ -246,7 +246,7 @@ func (s *sender) take(r row, now time.Time) bool {
 
 // start hands queued rows to free workers. s.mu is held.
 func (s *sender) start(ctx context.Context, l *lane) {
-	for l.free > 0 && len(l.queue) > 0 && (s.running || len(s.sweeps) > 0) && !s.now().Before(l.resumeAt) && ctx.Err() == nil {
+	for l.free > 0 && len(l.queue) > 0 && s.active() && ctx.Err() == nil && l.admits(s.now()) {
 		r := l.queue[0]
 		l.queue = l.queue[1:]
 		s.launch(ctx, l, r, func() (verdict, skip) { return s.deliver(ctx, l, r, false) })
@@ -266,7 +266,8 @@ func (s *sender) launch(ctx context.Context, l *lane, r row, try func() (verdict
 		s.leave(r, verdict, left)
 		s.start(ctx, l)
 		s.settle()
-		if len(l.queue) < fetchSize/4 {
+		waits := len(l.queue) > 0 && l.free > 0
+		if verdict == notTried || waits || s.crowded || (l.more && len(l.queue) < fetchSize/4) {
 			s.poke()
 		}
 	}()
@@ -275,7 +276,10 @@ func (s *sender) launch(ctx context.Context, l *lane, r row, try func() (verdict
 // leave gives up r. s.mu is held.
 func (s *sender) leave(r row, v verdict, left skip) {
 	delete(s.busy, r.ID)
-	if left != (skip{}) {
+	if !s.shown.Before(left.position) {
+		left.revision = 0
+	}
+	if left.revision > 0 || !left.until.IsZero() {
 		s.skip[r.ID] = left
 	}
 	for w := range s.sweeps {
@@ -283,17 +287,21 @@ func (s *sender) leave(r row, v verdict, left skip) {
 	}
 }
 
-// applied hears that the table shows a notification as of revision.
-func (s *sender) applied(id string, revision int64) {
+// applied hears that the table shows all up to a position.
+func (s *sender) applied(position eventstore.Position) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k, ok := s.skip[id]; ok && k.revision <= revision {
-		if k.revision = 0; k.until.IsZero() {
-			delete(s.skip, id)
-		} else {
-			s.skip[id] = k
+	s.shown = position
+	for id, k := range s.skip {
+		if k.revision > 0 && !position.Before(k.position) {
+			if k.revision = 0; k.until.IsZero() {
+				delete(s.skip, id)
+			} else {
+				s.skip[id] = k
+			}
 		}
 	}
+	s.mu.Unlock()
+	s.poke()
 }
 
 // forget drops pauses that are over and tells when the next one is.
@@ -309,74 +317,6 @@ func (s *sender) forget(now time.Time) (next time.Time) {
 		}
 	}
 	return next
-}
-
-// expire concludes what was not sent in time; it goes on while the processor is stopped.
-func (s *sender) expire(ctx context.Context, now time.Time) error {
-	rows, err := s.table.expired(ctx, now, fetchSize)
-	if err != nil {
-		return err
-	}
-	var group sync.WaitGroup
-	for i := range rows {
-		r := rows[i]
-		s.mu.Lock()
-		mine := s.take(r, now)
-		s.mu.Unlock()
-		if !mine {
-			continue
-		}
-		group.Go(func() {
-			verdict, left := s.miss(ctx, r)
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.leave(r, verdict, left)
-		})
-	}
-	group.Wait()
-	return nil
-}
-
-// takeOver claims what another process had claimed when it ended: at once where
-// the store is ours alone, else after watching the claim for as long as it holds.
-func (s *sender) takeOver(ctx context.Context, now time.Time) (next time.Time, err error) {
-	rows, err := s.table.claimed(ctx, s.boot, fetchSize)
-	if err != nil {
-		return next, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	seen := make(map[string]claimSeen, len(rows))
-	for _, r := range rows {
-		l := s.lane(r.Channel)
-		if l == nil {
-			continue
-		}
-		w, ok := s.watched[r.ID]
-		if !ok || w.attempt != r.Attempt {
-			w = claimSeen{attempt: r.Attempt, since: now}
-		}
-		seen[r.ID] = w
-		if over := w.since.Add(r.Claim); !s.exclusive && now.Before(over) {
-			next = earliest(next, over)
-			continue
-		}
-		if l.free > 0 && s.take(r, now) {
-			running := s.running
-			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, running) })
-		}
-	}
-	s.watched = seen
-	return next, nil
-}
-
-func (s *sender) lane(channel string) *lane {
-	for _, l := range s.lanes {
-		if l.Name == channel {
-			return l
-		}
-	}
-	return nil
 }
 
 func earliest(a, b time.Time) time.Time {

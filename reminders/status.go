@@ -67,7 +67,7 @@ func (r *Reminders) Stats(ctx context.Context) (Stats, error) {
 	s := Stats{Conservation: conservation, Planner: r.planner.status(), Overtaken: r.sender.overtaken.Load()}
 	for _, l := range r.sender.lanes {
 		state := "ready"
-		if l.circuit.State() == gobreaker.StateOpen || r.sender.paused(l) {
+		if r.sender.paused(l) {
 			state = "paused"
 		}
 		s.Channels = append(s.Channels, ChannelStatus{Name: l.Name, Provider: l.Provider, State: state})
@@ -98,10 +98,17 @@ func (s *sender) inFlightNow() int {
 	return n
 }
 
+// paused tells whether a channel waits for its provider.
 func (s *sender) paused(l *lane) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now().Before(l.resumeAt)
+	return s.now().Before(l.resumeAt) || l.circuit.State() == gobreaker.StateOpen
+}
+
+// pausedOn tells it of a channel by name.
+func (s *sender) pausedOn(channel string) bool {
+	l := s.lane(channel)
+	return l != s.disused && s.paused(l)
 }
 
 // quiet waits until nothing is in flight.

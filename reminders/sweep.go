@@ -74,9 +74,10 @@ func (s *sender) sendDue(ctx context.Context, run context.Context) (sent, failed
 		if now.Before(l.resumeAt) {
 			s.flush(l)
 		}
-		s.start(run, l)
 		s.mu.Unlock()
+		s.begin(run, l, now)
 	}
+	s.poke() // who waits for a token is waited for by run
 	s.mu.Lock()
 	w.check()
 	s.mu.Unlock()

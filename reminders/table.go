@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -60,12 +61,13 @@ type row struct {
 
 // openTable opens planner.db in dir, or makes it anew where it is missing, of
 // another version or damaged.
-func openTable(dir string) (*table, error) {
+func openTable(dir string, logger *slog.Logger) (*table, error) {
 	path := filepath.Join(dir, "planner.db")
 	t, err := tryTable(path)
 	if err == nil {
 		return t, nil
 	}
+	logger.Warn("the planner's table can't be used and is built anew from the log", "path", path, "error", err)
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("make %s anew: %w", path, err)

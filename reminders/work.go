@@ -57,6 +57,28 @@ func (t *table) nextWork(after string) (w work, ok bool, err error) {
 	return work{}, false, nil
 }
 
+// allWork names the events that are to be planned as a whole.
+func (t *table) allWork() (events []string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err = sqlitex.Execute(t.conn, "SELECT event FROM work", &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
+		events = append(events, s.ColumnText(0))
+		return nil
+	}})
+	return events, err
+}
+
+// whose tells to whom an open notification goes; both are empty where it isn't
+// open. Called within change.
+func (t *table) whose(id string) (event, participant string, err error) {
+	err = sqlitex.Execute(t.conn, "SELECT event, participant FROM open WHERE id = ?", &sqlitex.ExecOptions{
+		Args: []any{id}, ResultFunc: func(s *sqlite.Stmt) error {
+			event, participant = s.ColumnText(0), s.ColumnText(1)
+			return nil
+		}})
+	return event, participant, err
+}
+
 // openAfter gives the next open notifications of an event behind those that w has checked.
 func (t *table) openAfter(ctx context.Context, w work, limit int) ([]row, error) {
 	return t.rows(ctx, "event = ? AND (participant, id) > (?, ?) ORDER BY participant, id LIMIT ?", w.event, w.participant, w.notification, limit)

@@ -53,5 +53,8 @@ func demo(ctx context.Context, o output) (err error) {
 	stdout.say("Belltower %s shows itself on %s, in a temporary folder.\n", version(), service.url)
 	stdout.say("Lines of JSON are messages, as the console channel carries them.\n")
 	show := &show{ctx: ctx, client: demoClient{url: service.url, token: service.token}, out: stdout, began: time.Now()}
-	return show.run()
+	if err := show.run(); ctx.Err() == nil {
+		return err
+	}
+	return errors.New("interrupted; the temporary folder is removed")
 }

@@ -11,7 +11,10 @@ import (
 )
 
 // demoClient asks the service as any client does.
-type demoClient struct{ url, token string }
+type demoClient struct {
+	url, token string
+	key        string // Idempotency-Key; empty: none
+}
 
 // object is a resource as JSON has it.
 type object map[string]any
@@ -31,8 +34,10 @@ func (o object) inner(field string) object {
 	return m
 }
 
-func (o object) items() []object {
-	list, _ := o["items"].([]any)
+func (o object) items() []object { return o.list("items") }
+
+func (o object) list(field string) []object {
+	list, _ := o[field].([]any)
 	items := make([]object, 0, len(list))
 	for _, item := range list {
 		if m, ok := item.(map[string]any); ok {
@@ -45,9 +50,12 @@ func (o object) items() []object {
 // reply is what the service answered.
 type reply struct {
 	status int
-	token  string // Consistency-Token
+	header http.Header
 	body   object
 }
+
+// token is the Consistency-Token of a write.
+func (r reply) token() string { return r.header.Get("Consistency-Token") }
 
 // ask makes a request; after is a Consistency-Token that it is to see.
 func (c demoClient) ask(ctx context.Context, method, path, after string, body any) (reply, error) {
@@ -69,6 +77,9 @@ func (c demoClient) ask(ctx context.Context, method, path, after string, body an
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	if c.key != "" {
+		r.Header.Set("Idempotency-Key", c.key)
+	}
 	if after != "" {
 		r.Header.Set("Consistency-Token", after)
 	}
@@ -81,7 +92,7 @@ func (c demoClient) ask(ctx context.Context, method, path, after string, body an
 	if err != nil {
 		return reply{}, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
 	}
-	got := reply{status: answer.StatusCode, token: answer.Header.Get("Consistency-Token")}
+	got := reply{status: answer.StatusCode, header: answer.Header}
 	if len(data) > 0 {
 		if err := json.Unmarshal(data, &got.body); err != nil {
 			return reply{}, fmt.Errorf("%s %s: the answer is not a JSON object: %w", method, path, err)

@@ -31,6 +31,7 @@ func (s *show) run() error {
 		{"An event is scheduled", s.schedule},
 		{"Every rule refuses once", s.refusals},
 		{"Participants register; the third finds no seat and waits", s.participants},
+		{"A request that comes twice is done once", s.repeat},
 		{"An announcement goes out at once", s.announce},
 		{"A reminder, 15 minutes before: the processor sends it by the clock", s.remind},
 		{"The event moves, and its reminders move with it", s.move},
@@ -51,27 +52,37 @@ func (s *show) run() error {
 
 // do makes a request and expects a status.
 func (s *show) do(status int, method, path string, body any) (object, error) {
-	got, err := s.client.ask(s.ctx, method, path, s.after, body)
+	got, err := s.ask(s.client, status, method, path, body)
+	return got.body, err
+}
+
+// ask does so as another client.
+func (s *show) ask(client demoClient, status int, method, path string, body any) (reply, error) {
+	got, err := client.ask(s.ctx, method, path, s.after, body)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	if got.status != status {
-		return nil, fmt.Errorf("%s %s answered %d, not %d: %v", method, path, got.status, status, got.body)
+		return reply{}, fmt.Errorf("%s %s answered %d, not %d: %v", method, path, got.status, status, got.body)
 	}
-	if got.token != "" {
-		s.after = got.token
+	if token := got.token(); token != "" {
+		s.after = token
 	}
-	return got.body, nil
+	return got, nil
 }
 
 // refused makes a request that a rule forbids, and shows what it says.
 func (s *show) refused(status int, code, what, method, path string, body any) error {
-	got, err := s.do(status, method, path, body)
+	return s.refusedTo(s.client, status, code, what, method, path, body)
+}
+
+func (s *show) refusedTo(client demoClient, status int, code, what, method, path string, body any) error {
+	got, err := s.ask(client, status, method, path, body)
 	if err != nil {
 		return err
 	}
-	faults, _ := got["errors"].([]any)
-	codes := []string{got.text("code")}
+	faults, _ := got.body["errors"].([]any)
+	codes := []string{got.body.text("code")}
 	for _, f := range faults {
 		if f, ok := f.(map[string]any); ok {
 			codes = append(codes, object(f).text("code"))
@@ -116,3 +127,22 @@ func all(status string, n int) func(object) bool {
 }
 
 func at(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// when shows a time of the service as people where the course is write it.
+func when(rfc3339 string) string {
+	t, err := time.Parse(time.RFC3339, rfc3339)
+	zone, zoneErr := time.LoadLocation(demoZone)
+	if err != nil || zoneErr != nil {
+		return rfc3339
+	}
+	return t.In(zone).Format("Mon 2 Jan 15:04:05")
+}
+
+// counts shows numbers of o in the order of the fields.
+func counts(o object, fields ...string) string {
+	shown := make([]string, len(fields))
+	for i, field := range fields {
+		shown[i] = fmt.Sprintf("%s %d", strings.ReplaceAll(field, "_", " "), o.number(field))
+	}
+	return strings.Join(shown, ", ")
+}

@@ -1,11 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
-const reminderLead = 15 * time.Minute
+const (
+	reminderLead = 15 * time.Minute
+	demoZone     = "Europe/Vienna"
+)
 
 func (s *show) schedule() (err error) {
 	// A reminder 15 minutes before is due in four seconds.
@@ -13,12 +20,12 @@ func (s *show) schedule() (err error) {
 	s.meeting, err = s.do(201, "POST", "/v1/events", object{
 		"title": "Bell-ringing course", "description": "Rounds and call changes, for beginners",
 		"start_time": at(start), "end_time": at(start.Add(2 * time.Hour)),
-		"time_zone": "Europe/Vienna", "location": "The tower", "capacity": 2, "tags": []string{"course"},
+		"time_zone": demoZone, "location": "The tower", "capacity": 2, "tags": []string{"course"},
 	})
 	if err != nil {
 		return err
 	}
-	s.out.say("   %q, %s, %d seats\n", s.meeting.text("title"), s.meeting.text("start_time"), s.meeting.number("capacity"))
+	s.out.say("   %q on %s (%s), %d seats\n", s.meeting.text("title"), when(s.meeting.text("start_time")), demoZone, s.meeting.number("capacity"))
 	return nil
 }
 
@@ -58,19 +65,23 @@ func (s *show) refusals() error {
 		{422, "invalid_phone", "a phone number that is none", participants, person(object{"phone": "12"})},
 		{422, "unknown_channel", "a channel that there isn't", participants, person(object{"channels": []string{"pigeon"}})},
 		{422, "in_past", "a reminder whose time is over", reminders, object{"minutes_before": 600}},
+		{422, "out_of_range", "a reminder after the start", reminders, object{"minutes_before": -5}},
 		{422, "invalid_template", "a template with an unknown variable", announcements, object{"message": "{{ event.secret }}"}},
 		{422, "required", "an empty announcement", announcements, object{"message": " "}},
+		{400, "unknown_field", "a field that nobody knows", "/v1/events", event(object{"tilte": "A"})},
+		{404, "event_not_found", "a participant of an event that there isn't", "/v1/events/" + uuid.NewString() + "/participants", person(nil)},
 	} {
 		if err := s.refused(r.status, r.code, r.what, "POST", r.path, r.body); err != nil {
 			return err
 		}
 	}
-	return nil
+	stranger := demoClient{url: s.client.url, token: "guessed"}
+	return s.refusedTo(stranger, 401, "unauthorized", "someone with a wrong token", "GET", "/v1/events", nil)
 }
 
 func (s *show) register(user, name, email string) (object, error) {
 	p, err := s.do(201, "POST", s.event()+"/participants", object{
-		"user_id": user, "name": name, "email": email, "phone": "+43 1 234 5678", "time_zone": "Europe/Vienna",
+		"user_id": user, "name": name, "email": email, "phone": "+43 1 234 5678", "time_zone": demoZone,
 	})
 	if err == nil {
 		s.out.say("   %s is %s\n", name, p.text("status"))
@@ -88,8 +99,38 @@ func (s *show) participants() (err error) {
 	if _, err = s.register("u-3", "Cem", "cem@example.org"); err != nil {
 		return err
 	}
-	return s.refused(409, "duplicate_participant", "Ann a second time, in capitals", "POST", s.event()+"/participants",
-		object{"user_id": "u-9", "name": "Ann", "email": "ANN@EXAMPLE.ORG"})
+	if err := s.refused(409, "duplicate_participant", "Ann a second time, her address in capitals", "POST", s.event()+"/participants",
+		object{"user_id": "u-9", "name": "Ann", "email": "ANN@EXAMPLE.ORG"}); err != nil {
+		return err
+	}
+	return s.refused(409, "capacity_below_confirmed", "fewer seats than are taken", "PATCH", s.event(), object{"capacity": 1})
+}
+
+func (s *show) repeat() error {
+	client := s.client
+	client.key = "dora-1"
+	dora := object{"user_id": "u-4", "name": "Dora", "email": "dora@example.org", "phone": "+43 1 234 5679", "time_zone": demoZone}
+	first, err := s.ask(client, 201, "POST", s.event()+"/participants", dora)
+	if err != nil {
+		return err
+	}
+	again, err := s.ask(client, 201, "POST", s.event()+"/participants", dora)
+	if err != nil {
+		return err
+	}
+	if again.body.text("id") != first.body.text("id") || again.header.Get("Idempotent-Replayed") != "true" {
+		return errors.New("the repeated request was done again")
+	}
+	s.out.say("   Dora is %s, and asked for twice with the same Idempotency-Key she is there once\n", again.body.text("status"))
+	dora["name"] = "Theodora"
+	if err := s.refusedTo(client, 422, "idempotency_key_reused", "the same key for another request", "POST", s.event()+"/participants", dora); err != nil {
+		return err
+	}
+	if _, err := s.do(204, "DELETE", "/v1/participants/"+first.body.text("id"), nil); err != nil {
+		return err
+	}
+	s.out.say("   Dora is removed\n")
+	return nil
 }
 
 func (s *show) announce() error {
@@ -127,7 +168,7 @@ func (s *show) remind() error {
 		if err != nil {
 			return err
 		}
-		s.out.say("   %s: due %s, sent %s later\n", p.text("name"), due.Format("15:04:05.000"), began.Sub(due).Round(time.Millisecond))
+		s.out.say("   %s's was due at %s and sent %s later\n", p.text("name"), due.Format("15:04:05.000 MST"), began.Sub(due).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -152,7 +193,7 @@ func (s *show) move() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   now %s; reminders at %s\n", moved.text("start_time"), pending.items()[0].text("scheduled_time"))
+	s.out.say("   it is now on %s; the two reminders go out on %s\n", when(moved.text("start_time")), when(pending.items()[0].text("scheduled_time")))
 	return nil
 }
 
@@ -165,18 +206,19 @@ func (s *show) decline() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   Bob is %s; confirmed are", answered.text("status"))
+	var confirmed []string
 	for _, p := range line.items() {
-		s.out.say(" %s", p.text("name"))
+		confirmed = append(confirmed, p.text("name"))
 	}
-	s.out.say("\n")
+	s.out.say("   Bob's seat is %s; confirmed are %s\n", answered.text("status"), strings.Join(confirmed, " and "))
 	cancelled, err := s.until("Bob's reminder is cancelled", "/v1/notifications?participant_id="+s.bob.text("id")+"&status=CANCELLED",
 		func(list object) bool { return len(list.items()) > 0 })
 	if err != nil {
 		return err
 	}
-	s.out.say("   Bob's reminder for %s is cancelled\n", cancelled.items()[0].text("scheduled_time"))
-	return nil
+	s.out.say("   Bob's reminder on %s is cancelled\n", when(cancelled.items()[0].text("scheduled_time")))
+	_, err = s.until("the next in line has a reminder", s.event()+"/notifications?status=PENDING", all("PENDING", 2))
+	return err
 }
 
 func (s *show) stopAndSend() error {
@@ -192,7 +234,7 @@ func (s *show) stopAndSend() error {
 	if _, err := s.until("two are due", s.event()+"/notifications?status=READY", all("READY", 2)); err != nil {
 		return err
 	}
-	s.out.say("   the processor is %s; two are due and wait\n", stopped.text("state"))
+	s.out.say("   the processor is %s; two messages are due and wait\n", stopped.text("state"))
 	swept, err := s.do(200, "POST", "/v1/notifications/send-due", nil)
 	if err != nil {
 		return err
@@ -210,6 +252,11 @@ func (s *show) stopAndSend() error {
 }
 
 func (s *show) cancel() error {
+	sent := s.event() + "/notifications?status=SENT&limit=200"
+	before, err := s.do(200, "GET", sent, nil)
+	if err != nil {
+		return err
+	}
 	if _, err := s.do(200, "POST", s.event()+"/cancel", object{
 		"reason": "The tower is being repaired", "notify": "{{ participant.name }}, the course is off: the tower is being repaired.",
 	}); err != nil {
@@ -218,10 +265,11 @@ func (s *show) cancel() error {
 	if _, err := s.until("nothing is pending", s.event()+"/notifications?status=PENDING", all("PENDING", 0)); err != nil {
 		return err
 	}
-	if _, err := s.until("both are told", s.event()+"/notifications?status=READY", all("READY", 0)); err != nil {
+	if _, err := s.until("both are told", sent, all("SENT", len(before.items())+2)); err != nil {
 		return err
 	}
-	return s.refused(409, "event_cancelled", "a cancelled event takes no change", "PATCH", s.event(), object{"title": "Another"})
+	s.out.say("   the two pending reminders are cancelled\n")
+	return s.refused(409, "event_cancelled", "a change to a cancelled event", "PATCH", s.event(), object{"title": "Another"})
 }
 
 func (s *show) statistics() error {
@@ -231,8 +279,17 @@ func (s *show) statistics() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   events %v\n   participants %v\n   notifications %v\n   conservation %v\n",
-		stats["events"], stats["participants"], stats.inner("notifications")["by_status"], stats["conservation"])
+	participants, notifications := stats.inner("participants"), stats.inner("notifications")
+	for _, line := range []struct{ name, counts string }{
+		{"events", counts(stats.inner("events"), "total", "upcoming", "ongoing", "past", "cancelled")},
+		{"participants", counts(participants, "total") + ": " + counts(participants.inner("by_status"), "confirmed", "waitlisted", "released")},
+		{"responses", counts(participants.inner("by_response"), "accepted", "declined", "tentative", "needs_action")},
+		{"notifications", counts(notifications, "total") + ": " + counts(notifications.inner("by_status"),
+			"PENDING", "READY", "SENDING", "SENT", "DELIVERED", "FAILED", "CANCELLED")},
+		{"conservation", counts(stats.inner("conservation"), "due", "final", "in_flight", "holes")},
+	} {
+		s.out.say("   %-13s  %s\n", line.name, line.counts)
+	}
 	if holes := stats.inner("conservation").number("holes"); holes != 0 {
 		return fmt.Errorf("%d notifications are nowhere", holes)
 	}
@@ -244,16 +301,16 @@ func (s *show) clean() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   %d old notifications are cleared\n", cleared.number("removed"))
+	s.out.say("   %d notifications that are final are cleared\n", cleared.number("removed"))
 	if cleared.number("removed") == 0 {
-		return fmt.Errorf("nothing was cleared")
+		return errors.New("nothing was cleared")
 	}
 	if _, err := s.do(204, "DELETE", s.event(), nil); err != nil {
 		return err
 	}
-	if _, err := s.do(404, "GET", s.event(), nil); err != nil {
+	if err := s.refused(404, "event_not_found", "a look at the deleted event", "GET", s.event(), nil); err != nil {
 		return err
 	}
-	s.out.say("   the event is deleted; it took the service %s to show all this\n", time.Since(s.began).Round(100*time.Millisecond))
+	s.out.say("   the event is deleted; all this took %s\n", time.Since(s.began).Round(100*time.Millisecond))
 	return nil
 }

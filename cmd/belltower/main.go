@@ -24,6 +24,8 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Who asks a second time doesn't want to wait for the end in order.
+	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Environ(), output{os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)

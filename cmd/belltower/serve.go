@@ -18,6 +18,13 @@ func serveCommand(env []string, o output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service until SIGTERM or an interrupt",
+		Long: "Runs the service until SIGTERM or an interrupt, then finishes requests and sends in\n" +
+			"flight. A second signal ends it at once.\n\n" +
+			"Each flag can be given by the variable in parentheses; the flag wins. Tokens are\n" +
+			"given by variables alone, so that no list of processes shows them:\n\n" +
+			"  BELLTOWER_ADMIN_TOKEN  the administrator's; default: one is made, shown once and\n" +
+			"                         kept in the data folder\n" +
+			"  BELLTOWER_TOKENS       further ones, as name:token,name:token",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage(fmt.Errorf("serve takes no arguments, and was given %q", args[0]))

@@ -13,9 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/channels/console"
 	"github.com/belltower/belltower/commands"
@@ -105,7 +102,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	v.server = httpapi.Server(httpapi.New(httpapi.Options{
 		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Channels: names(v.channels),
 		Tokens: append([]httpapi.Token{{Name: adminName, Value: v.token}}, s.tokens...),
-		Now:    time.Now, Logger: logger, Metrics: registry(log), Version: version(),
+		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(),
 	}))
 	v.run(listener, models)
 	return v, nil
@@ -185,23 +182,4 @@ func (v *service) close() error {
 	}
 	v.closers = nil
 	return errors.Join(failed...)
-}
-
-// registry gathers the figures of the process and of the log.
-func registry(log *embedded.Log) *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for name, counter := range map[string]struct {
-		help string
-		of   func(embedded.Stats) float64
-	}{
-		"belltower_log_appends_total":      {"Appends answered.", func(s embedded.Stats) float64 { return float64(s.Appends) }},
-		"belltower_log_records_total":      {"Facts appended.", func(s embedded.Stats) float64 { return float64(s.Records) }},
-		"belltower_log_syncs_total":        {"Syncs of the log.", func(s embedded.Stats) float64 { return float64(s.Syncs) }},
-		"belltower_log_sync_seconds_total": {"Time spent in syncs of the log.", func(s embedded.Stats) float64 { return s.SyncTime.Seconds() }},
-		"belltower_log_failures_total":     {"Syncs of the log that failed.", func(s embedded.Stats) float64 { return float64(s.Failures) }},
-	} {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: counter.help}, func() float64 { return counter.of(log.Stats()) }))
-	}
-	return r
 }

@@ -59,7 +59,7 @@ func (s *settings) register(flags *pflag.FlagSet, env map[string]string) {
 func (s *settings) check(env map[string]string) error {
 	if _, port, err := net.SplitHostPort(s.listen); err != nil {
 		return usage(fmt.Errorf("--listen (BELLTOWER_LISTEN): %q is not HOST:PORT", s.listen))
-	} else if _, err := net.LookupPort("tcp", port); err != nil {
+	} else if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
 		return usage(fmt.Errorf("--listen (BELLTOWER_LISTEN): %q is not a port", port))
 	}
 	if strings.TrimSpace(s.data) == "" {

@@ -1,0 +1,107 @@
+package reminders
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// record concludes an attempt as its outcome says.
+func (s *sender) record(ctx context.Context, l *lane, n aggregates.Notification, m rendered, r channels.Result, began time.Time, overtaken bool) (verdict, skip) {
+	said := r.Detail
+	if r.Code != "" {
+		said = r.Code + ": " + r.Detail
+	}
+	switch r.Outcome {
+	case channels.Accepted:
+		f := sentFact(l, n, m, r, began)
+		f.Overtaken = overtaken
+		return s.conclude(ctx, n, commands.RecordSent{Fact: f}, wasSent)
+	case channels.Rejected, channels.Gone, channels.OptedOut:
+		return s.giveUp(ctx, n, events.FailedRejected, said)
+	case channels.Unknown:
+		if l.HoldUnknown {
+			return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)
+		}
+	}
+	now := s.now()
+	class, next := nextAttempt(r, n.Attempts, now, n.Expires, jitter())
+	switch {
+	case next.After(n.Expires) && class == ClassUnknown:
+		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)
+	case next.After(n.Expires):
+		return s.conclude(ctx, n, commands.GiveUp{Fact: missed(n, n.InDoubt)}, hasFailed)
+	case n.Attempts >= maxAttempts && class != ClassBroken:
+		return s.giveUp(ctx, n, events.FailedExhausted, said)
+	}
+	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
+		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: class, Error: said, NextAttempt: next.UTC().Truncate(time.Microsecond),
+	}}, hasFailed)
+}
+
+func (s *sender) giveUp(ctx context.Context, n aggregates.Notification, reason, said string) (verdict, skip) {
+	return s.conclude(ctx, n, commands.GiveUp{Fact: events.NotificationFailed{
+		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Reason: reason, Error: said,
+	}}, hasFailed)
+}
+
+// postpone gives back a claim after which nothing was sent.
+func (s *sender) postpone(ctx context.Context, n aggregates.Notification, why error) (verdict, skip) {
+	next := latest(s.now().Add(refusedPause), n.ScheduledTime)
+	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
+		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: ClassTemporary, Error: why.Error(), NextAttempt: next.UTC().Truncate(time.Microsecond),
+	}}, hasFailed)
+}
+
+// miss concludes one that has expired without having been claimed.
+func (s *sender) miss(ctx context.Context, r row) (verdict, skip) {
+	n := aggregates.Notification{ID: r.ID, EventID: r.Event}
+	reason, err := commands.View(ctx, s.commands, commands.EventStream(r.Event), func(e *aggregates.Event, _ int64) string {
+		who, _ := e.Participant(r.Participant)
+		for _, w := range Wanted(e, who, s.kinds) {
+			if w.NotificationID == r.ID {
+				return ""
+			}
+		}
+		return whyNot(e, who)
+	})
+	if err != nil {
+		return notTried, skip{until: s.now().Add(refusedPause)}
+	}
+	if reason != "" {
+		return s.conclude(ctx, n, commands.CancelNotification{NotificationID: r.ID, Reason: reason}, wasDropped)
+	}
+	return s.conclude(ctx, n, commands.GiveUp{Fact: missed(n, r.InDoubt)}, hasFailed)
+}
+
+func missed(n aggregates.Notification, doubt bool) events.NotificationFailed {
+	reason := events.FailedMissed
+	if doubt {
+		reason = events.FailedOutcomeUnknown
+	}
+	return events.NotificationFailed{NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Reason: reason}
+}
+
+// conclude appends the outcome; where the log can't take it now, it goes on
+// trying, as nothing else keeps the notification from being sent again.
+func (s *sender) conclude(ctx context.Context, n aggregates.Notification, c commands.Command[*aggregates.Notification], v verdict) (verdict, skip) {
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
+		answer, err := commands.Do(ctx, s.commands, c, system(n.ID), nothing[*aggregates.Notification])
+		if err == nil {
+			return v, skip{revision: answer.Revision, position: answer.Position}
+		}
+		var refusal *aggregates.Refusal
+		if ctx.Err() != nil || s.ended() || errors.As(err, &refusal) || errors.Is(err, eventstore.ErrClosed) {
+			s.logger.Error("an outcome could not be recorded: the notification is in doubt", "notification", n.ID, "error", err)
+			return notTried, skip{until: s.now().Add(refusedPause)}
+		}
+		s.logger.Warn("an outcome could not be recorded and is tried again", "notification", n.ID, "error", err)
+		time.Sleep(pause)
+	}
+}

@@ -1,0 +1,89 @@
+package reminders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/commands"
+)
+
+var errUnrenderable = errors.New("the message can't be rendered")
+
+// rendered is what goes out, and the key that its text is sealed with.
+type rendered struct {
+	channels.Message
+	key int64
+}
+
+// look reads the event's stream at its end and renders what is wanted there. An
+// error with a reason says that n is not wanted any more.
+func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (rendered, string, error) {
+	for range maxLooks {
+		type seen struct {
+			wanted   bool
+			reason   string
+			at       time.Time
+			message  rendered
+			template string
+			bindings aggregates.Bindings
+		}
+		now, err := commands.View(ctx, s.commands, commands.EventStream(n.EventID), func(e *aggregates.Event, _ int64) seen {
+			who, _ := e.Participant(n.ParticipantID)
+			v := seen{at: s.now(), reason: whyNot(e, who)}
+			for _, w := range Wanted(e, who, s.kinds) {
+				v.wanted = v.wanted || w.NotificationID == n.ID
+			}
+			if !v.wanted {
+				return v
+			}
+			v.message = rendered{key: who.Contact.Key, Message: channels.Message{
+				ID: n.ID, Channel: n.Channel, Attempt: n.Attempts, To: address(l.Kind, who), Name: who.Contact.Name,
+				Subject: e.Title, Created: n.Created.At, Expires: n.Expires,
+			}}
+			reminder, _ := e.Reminder(n.ReminderID)
+			announcement, _ := e.Announcement(n.AnnouncementID)
+			v.template = templateOf(reminder, announcement)
+			v.bindings = aggregates.BindingsFor(e, who, reminder, announcement, v.at)
+			return v
+		})
+		if err != nil {
+			return rendered{}, "", err
+		}
+		if !now.wanted {
+			return rendered{}, now.reason, errors.New("not wanted any more")
+		}
+		text, err := aggregates.RenderTemplate(now.template, now.bindings)
+		if err != nil {
+			return rendered{}, "", fmt.Errorf("%w: %w", errUnrenderable, err)
+		}
+		now.message.Text = text
+		if age := s.now().Sub(now.at); age >= 0 && age <= maxLookAge {
+			return now.message, "", nil
+		}
+	}
+	return rendered{}, "", errors.New("the look at the event took too long")
+}
+
+func templateOf(r *aggregates.Reminder, a *aggregates.Announcement) string {
+	switch {
+	case a != nil:
+		return a.Message
+	case r != nil && r.Message != "":
+		return r.Message
+	}
+	return aggregates.DefaultReminderMessage
+}
+
+func address(kind channels.Kind, p *aggregates.Participant) string {
+	switch kind {
+	case channels.Phone:
+		return p.Contact.Phone
+	case channels.Push:
+		return p.Contact.PushToken
+	}
+	return p.Contact.Email
+}

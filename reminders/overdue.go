@@ -1,0 +1,79 @@
+package reminders
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// expire concludes what was not sent in time; it goes on while the processor is stopped.
+func (s *sender) expire(ctx context.Context, now time.Time) error {
+	rows, err := s.table.expired(ctx, now, fetchSize)
+	if err != nil {
+		return err
+	}
+	var group sync.WaitGroup
+	for i := range rows {
+		r := rows[i]
+		s.mu.Lock()
+		mine := s.take(r, now)
+		s.mu.Unlock()
+		if !mine {
+			continue
+		}
+		group.Go(func() {
+			verdict, left := s.miss(ctx, r)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.leave(r, verdict, left)
+		})
+	}
+	group.Wait()
+	return nil
+}
+
+// takeOver claims what another process had claimed when it ended: at once where
+// the store is ours alone, else after watching the claim for as long as it holds.
+func (s *sender) takeOver(ctx context.Context, now time.Time) (next time.Time, err error) {
+	rows, err := s.table.claimed(ctx, s.boot, fetchSize)
+	if err != nil {
+		return next, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.crowded = false
+	seen := make(map[string]claimSeen, len(rows))
+	for _, r := range rows {
+		l := s.lane(r.Channel)
+		w, ok := s.watched[r.ID]
+		if !ok || w.attempt != r.Attempt {
+			w = claimSeen{attempt: r.Attempt, since: now}
+		}
+		seen[r.ID] = w
+		if over := w.since.Add(r.Claim); !s.exclusive && now.Before(over) {
+			next = earliest(next, over)
+			continue
+		}
+		if l.free == 0 {
+			s.crowded = true
+			continue
+		}
+		if s.take(r, now) {
+			running := s.running && l.admits(now)
+			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, running) })
+		}
+	}
+	s.watched = seen
+	return next, nil
+}
+
+// lane gives the lane of a channel. One that isn't configured any more has a
+// lane that lets nothing be sent, so that what was claimed for it is concluded.
+func (s *sender) lane(channel string) *lane {
+	for _, l := range s.lanes {
+		if l.Name == channel {
+			return l
+		}
+	}
+	return s.disused
+}
