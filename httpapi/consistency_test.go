@@ -98,6 +98,7 @@ func (a *api) get_(path string) *reply {
 }
 
 func TestWaitingEnds(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it waits for five seconds")
 	}

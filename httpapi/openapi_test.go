@@ -132,6 +132,9 @@ func at(req *http.Request) *http.Request {
 	if req.Method == http.MethodHead {
 		bare.Method = http.MethodGet
 	}
+	if bare.URL.Path == "/docs/" {
+		bare.URL.Path = "/docs" // the same page
+	}
 	return bare
 }
 

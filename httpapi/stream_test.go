@@ -224,6 +224,7 @@ func TestAStreamLivesLongerThanTimeouts(t *testing.T) {
 
 // A reader who doesn't read is cut off once nothing more fits on the way.
 func TestAReaderWhoDoesntReadIsDropped(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it waits for ten seconds")
 	}

@@ -205,7 +205,7 @@ func (m *Models) follow(ctx context.Context) (progressed bool, err error) {
 // next takes what has come, up to maxFacts at once. With nothing there, it
 // waits, or returns false when there may be something to sweep instead.
 func (m *Models) next(decoded <-chan batch, sweeping *bool) (b batch, ok bool) {
-	more := true
+	var more bool
 	select {
 	case b, more = <-decoded:
 	default:

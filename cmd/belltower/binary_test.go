@@ -115,7 +115,7 @@ type launchOptions struct {
 func launch(t *testing.T, o launchOptions) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(built(t), o.args...), ended: make(chan struct{})}
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR"), "GORACE=halt_on_error=1"}, o.env...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR"), "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, o.env...)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	if o.stdout != nil {
@@ -214,6 +214,15 @@ func (p *process) kill(t *testing.T) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Kill())
 	require.Equal(t, -1, p.exit(t))
+}
+
+// ready waits until the read models have caught up.
+func (p *process) ready(t *testing.T) {
+	t.Helper()
+	until(t, "it is ready", func() bool {
+		got, err := p.client().ask(t.Context(), "GET", "/readyz", "", nil)
+		return err == nil && got.status == 200
+	})
 }
 
 // client asks p as its administrator.

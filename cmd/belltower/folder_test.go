@@ -55,7 +55,9 @@ func TestMissingKeys(t *testing.T) {
 	refusesFolder(t, folder, file, "there is no key file")
 	require.NoFileExists(t, file)
 	require.NoError(t, os.Rename(file+".away", file))
-	serving(t, folder).does(t, 200, "GET", participant, nil)
+	p := serving(t, folder)
+	p.ready(t)
+	p.does(t, 200, "GET", participant, nil)
 }
 
 func TestGarbageForKeys(t *testing.T) {
@@ -101,10 +103,7 @@ func TestDamagedDisposablesAreRebuilt(t *testing.T) {
 				require.NoError(t, damage(filepath.Join(folder, file)))
 			}
 			p := serving(t, folder)
-			until(t, "it is ready", func() bool {
-				got, err := p.client().ask(t.Context(), "GET", "/readyz", "", nil)
-				return err == nil && got.status == 200
-			})
+			p.ready(t)
 			require.Equal(t, "N1", p.does(t, 200, "GET", participant, nil).text("name"))
 			require.Len(t, p.does(t, 200, "GET", "/v1/notifications?status=SENT", nil).items(), 1)
 			swept := p.does(t, 200, "POST", "/v1/notifications/send-due", nil)

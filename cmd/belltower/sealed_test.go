@@ -157,6 +157,7 @@ func TestPersonalDataIsSealed(t *testing.T) {
 
 			// And all of it is there for those who may read it.
 			p = serving(t, folder)
+			p.ready(t)
 			events := p.does(t, 200, "GET", "/v1/events", nil).items()
 			require.Len(t, events, 1)
 			left := p.does(t, 200, "GET", "/v1/events/"+events[0].text("id")+"/participants", nil).items()

@@ -84,7 +84,7 @@ func TestSignalsDrainRequests(t *testing.T) {
 			require.Equal(t, exitOK, p.exit(t), &p.err)
 			require.NotContains(t, p.err.String(), "level=ERROR")
 			p = serving(t, folder)
-			require.Len(t, p.does(t, 200, "GET", "/v1/events?q=slow", nil).items(), 1)
+			until(t, "it is there again", func() bool { return len(p.does(t, 200, "GET", "/v1/events?q=slow", nil).items()) == 1 })
 		})
 	}
 }
@@ -198,7 +198,15 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	p, _, _ := blocked(t, filepath.Join(t.TempDir(), "data"))
 	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 	p.says(t, &p.err, "stopping")
-	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	until(t, "it has ended", func() bool {
+		_ = p.cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return false
+		}
+	})
 	require.Equal(t, -1, p.exit(t), "a signal ended it")
 }
 
@@ -244,6 +252,8 @@ func TestStopSurvivesRestart(t *testing.T) {
 	p.kill(t)
 	require.Empty(t, sentLines(t, p.out.String()))
 	p = serving(t, folder)
+	p.ready(t)
+	until(t, "the planner is there too", func() bool { return p.does(t, 200, "GET", "/v1/processor", nil).number("due") == 1 })
 	processor := p.does(t, 200, "GET", "/v1/processor", nil)
 	require.Equal(t, "stopped", processor.text("state"))
 	require.Equal(t, 7, processor.number("check_interval_seconds"))
