@@ -20,7 +20,7 @@ func TestFolderCannotBeWritten(t *testing.T) {
 	folder := filepath.Join(outer, "data")
 	require.NoError(t, os.Mkdir(folder, 0o755))
 	for _, dir := range []string{folder, outer} {
-		require.NoError(t, os.Chmod(dir, 0o555)) //nolint:gosec // it is to be read by another user
+		require.NoError(t, os.Chmod(dir, 0o555))
 	}
 	for _, data := range []string{folder, filepath.Join(outer, "new")} {
 		p := launch(t, launchOptions{
@@ -37,5 +37,5 @@ func TestFolderCannotBeWritten(t *testing.T) {
 		require.Contains(t, p.err.String(), "permission denied")
 		require.Empty(t, p.out.String())
 	}
-	require.NoError(t, os.Chmod(outer, 0o755)) //nolint:gosec // so that it can be removed
+	require.NoError(t, os.Chmod(outer, 0o755))
 }

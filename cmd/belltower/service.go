@@ -104,7 +104,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		Tokens: append([]httpapi.Token{{Name: adminName, Value: v.token}}, s.tokens...),
 		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(),
 	}))
-	v.run(listener, models)
+	v.run(ctx, listener, log, models)
 	return v, nil
 }
 
@@ -142,9 +142,14 @@ func names(registered []channels.Registration) []string {
 	return all
 }
 
+// startWait is how long the first answer waits for the read models, so that
+// after an ordinary restart nobody is shown an older state. Read models that
+// are built anew take longer: until then /readyz says so.
+const startWait = 3 * time.Second
+
 // run starts what goes on by itself. None of it ends with the caller's context:
 // stop ends it in the right order.
-func (v *service) run(listener net.Listener, models *projections.Models) {
+func (v *service) run(ctx context.Context, listener net.Listener, log eventstore.Store, models *projections.Models) {
 	followed, endModels := context.WithCancel(context.Background())
 	sending, endSends := context.WithCancel(context.Background())
 	v.endModels, v.endSends = endModels, endSends
@@ -157,6 +162,15 @@ func (v *service) run(listener net.Listener, models *projections.Models) {
 	}
 	keep("read models", func() error { return models.Follow(followed) })
 	keep("reminders", func() error { return v.reminders.Run(sending, drainTime) })
+	waiting, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	end, err := log.End(waiting)
+	if err == nil {
+		err = models.WaitFor(waiting, end)
+	}
+	if err != nil && ctx.Err() == nil {
+		v.logger.Info("the read models are still being built: /readyz tells when they are there")
+	}
 	keep("HTTP", func() error { return v.server.Serve(listener) })
 }
 
@@ -164,11 +178,12 @@ func (v *service) run(listener net.Listener, models *projections.Models) {
 func (v *service) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	v.endSends()
+	// Requests first: one of them may be sending what is due.
 	err := v.server.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("finish requests: %w", err), v.server.Close())
 	}
+	v.endSends()
 	v.endModels()
 	v.running.Wait()
 	return errors.Join(err, v.close())
