@@ -134,7 +134,7 @@ func parseValue(d *json.Decoder, at string, depth int) (any, error) {
 			if err != nil {
 				return nil, badBody("the body is not JSON")
 			}
-			name := key.(string) //nolint:forcetypeassert // valid JSON has nothing else here
+			name := key.(string) // valid JSON has nothing else here
 			field := at + name
 			if _, twice := object[name]; twice {
 				return nil, badFields(fault(shorten(field), "duplicate_field", "is there twice"))

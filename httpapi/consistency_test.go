@@ -66,7 +66,7 @@ func TestAWriteWaitsForWhatItNames(t *testing.T) {
 	a.stopFollowing()
 	a.loose = true
 	id := a.join(event, "bob")
-	a.get_("/v1/participants/"+id).refused(http.StatusNotFound, "participant_not_found")
+	a.peek("/v1/participants/"+id).refused(http.StatusNotFound, "participant_not_found")
 	answers := make(chan *reply)
 	for _, r := range []request{
 		{method: "PATCH", path: "/v1/participants/" + id, body: object{"name": "Bobby"}},
@@ -91,8 +91,8 @@ func TestAWriteWaitsForWhatItNames(t *testing.T) {
 	a.follow()
 }
 
-// get_ reads what the read models show now.
-func (a *api) get_(path string) *reply {
+// peek reads what the read models show now.
+func (a *api) peek(path string) *reply {
 	a.t.Helper()
 	return a.do(request{method: "GET", path: path})
 }

@@ -20,14 +20,10 @@ type docs struct {
 	files  http.Handler
 }
 
-// docsFiles are the files that the page asks for, and no others, with their
-// media types: what a machine thinks of names ending in .js is not relied on.
-var docsFiles = map[string]string{
-	"swagger-ui.css":                  "text/css; charset=utf-8",
-	"swagger-ui-bundle.js":            "text/javascript; charset=utf-8",
-	"swagger-ui-standalone-preset.js": "text/javascript; charset=utf-8",
-	"favicon-16x16.png":               "image/png",
-	"favicon-32x32.png":               "image/png",
+// docsFiles are the files that the page asks for, and no others.
+var docsFiles = map[string]bool{
+	"swagger-ui.css": true, "swagger-ui-bundle.js": true, "swagger-ui-standalone-preset.js": true,
+	"favicon-16x16.png": true, "favicon-32x32.png": true,
 }
 
 var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
@@ -66,11 +62,10 @@ func (s *server) getDocs(c *call) (*answer, error) {
 }
 
 func (s *server) getDocsFile(c *call) (*answer, error) {
-	media, known := docsFiles[c.vars["file"]]
-	if !known {
+	if !docsFiles[c.vars["file"]] {
 		return nil, errNoRoute
 	}
-	s.docs.files.ServeHTTP(typed{c.w, media}, c.Request)
+	s.docs.files.ServeHTTP(c.w, c.Request)
 	return nil, nil
 }
 
@@ -79,19 +74,3 @@ type page struct{ bytes.Buffer }
 
 func (*page) Header() http.Header { return http.Header{} }
 func (*page) WriteHeader(int)     {}
-
-// typed is the writer of an answer with a media type that nobody changes.
-type typed struct {
-	http.ResponseWriter
-	media string
-}
-
-func (w typed) WriteHeader(status int) {
-	w.Header().Set("Content-Type", w.media)
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w typed) Write(data []byte) (int, error) {
-	w.Header().Set("Content-Type", w.media) // no more than a header that went already
-	return w.ResponseWriter.Write(data)
-}

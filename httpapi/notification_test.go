@@ -157,6 +157,54 @@ func TestCancelANotification(t *testing.T) {
 	require.Empty(t, a.items("/v1/notifications"))
 }
 
+func TestCancelAfterWhatever(t *testing.T) {
+	a := newAPI(t)
+	event := a.event(nil)
+	failedOnce := func(id string) {
+		a.begin(id)
+		a.notify(commands.RecordFailure{Fact: events.SendingFailed{
+			NotificationID: id, EventID: event, Attempt: 1, Class: "temporary", Error: "busy", NextAttempt: a.clock.now(),
+		}})
+	}
+	wanted := events.NotificationScheduled{EventID: event, ScheduledTime: a.clock.now(), ParticipantID: unknownID(), ReminderID: unknownID()}
+	again := func(id string) {
+		wanted := wanted
+		wanted.NotificationID = id
+		a.plan(wanted)
+	}
+	for name, before := range map[string]func(id string){
+		"an attempt that failed": failedOnce,
+		"a claim given back": func(id string) {
+			a.begin(id)
+			a.notify(commands.CancelClaimed{NotificationID: id, Attempt: 1, Boot: boot, Reason: events.CancelledDeclined})
+			again(id)
+		},
+		"an attempt, and wanted again": func(id string) {
+			failedOnce(id)
+			a.notify(commands.CancelNotification{NotificationID: id, Reason: events.CancelledDeclined})
+			again(id)
+		},
+		"doubt, and a failure": func(id string) {
+			a.begin(id)
+			a.notify(commands.StartSending{NotificationID: id, Boot: "other", ForMillis: 1, Takeover: true})
+			a.notify(commands.RecordFailure{Fact: events.SendingFailed{
+				NotificationID: id, EventID: event, Attempt: 2, Class: "unknown", Error: "cut off", NextAttempt: a.clock.now(),
+			}})
+		},
+		"a retry": func(id string) {
+			failedOnce(id)
+			a.gaveUp(id, event, 0, events.FailedExhausted, "")
+			a.post("/v1/notifications/"+id+"/retry", nil).is(http.StatusOK)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := a.plan(wanted)
+			before(id)
+			require.Equal(t, "CANCELLED", a.post("/v1/notifications/"+id+"/cancel", nil).is(http.StatusOK)["status"])
+		})
+	}
+}
+
 func TestListNotifications(t *testing.T) {
 	a := newAPI(t)
 	event, other := a.event(nil), a.event(nil)

@@ -75,7 +75,7 @@ var answered = []string{
 }
 
 var document = sync.OnceValues(func() (routers.Router, error) {
-	for _, media := range []string{"text/html", "text/css", "text/javascript", "image/png", "text/event-stream"} {
+	for _, media := range []string{"text/html", "text/css", "application/javascript", "image/png", "text/event-stream"} {
 		openapi3filter.RegisterBodyDecoder(media, openapi3filter.RegisteredBodyDecoder("text/plain"))
 	}
 	var doc map[string]any

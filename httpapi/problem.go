@@ -98,7 +98,7 @@ func problemOf(err error) *problem {
 		return errUnknown
 	case errors.Is(err, eventstore.ErrUnavailable), errors.Is(err, eventstore.ErrClosed):
 		return errUnavailable
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, projections.ErrClosed):
 		return errShuttingDown
 	}
 	return errInternal

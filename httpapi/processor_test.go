@@ -81,22 +81,22 @@ func TestHealth(t *testing.T) {
 	a.event(nil)
 	a.get("/v1/events") // so that the read models have caught up
 	open := a.as("")
-	require.Equal(t, object{"status": "ok"}, open.get_("/healthz").is(http.StatusOK))
-	require.Equal(t, object{"status": "ready"}, open.get_("/readyz").is(http.StatusOK))
+	require.Equal(t, object{"status": "ok"}, open.peek("/healthz").is(http.StatusOK))
+	require.Equal(t, object{"status": "ready"}, open.peek("/readyz").is(http.StatusOK))
 
 	// A fact that can't be folded stops the read models.
 	_, err := a.store.Append(t.Context(), "event-x", eventstore.NoStream, []eventstore.NewRecord{{Type: "FromTheFuture", Data: []byte("{}"), Metadata: []byte("{}")}})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return open.get_("/readyz").status == http.StatusServiceUnavailable }, 10*time.Second, time.Millisecond)
-	r := open.get_("/readyz")
+	require.Eventually(t, func() bool { return open.peek("/readyz").status == http.StatusServiceUnavailable }, 10*time.Second, time.Millisecond)
+	r := open.peek("/readyz")
 	r.refused(http.StatusServiceUnavailable, "not_ready")
 	require.Equal(t, "1", r.header.Get("Retry-After"))
 	require.NotContains(t, string(r.body), "FromTheFuture")
-	require.Equal(t, object{"status": "ok"}, open.get_("/healthz").is(http.StatusOK))
+	require.Equal(t, object{"status": "ok"}, open.peek("/healthz").is(http.StatusOK))
 
 	require.NoError(t, a.store.Close())
-	open.get_("/readyz").refused(http.StatusServiceUnavailable, "not_ready")
-	open.get_("/healthz").is(http.StatusOK)
+	open.peek("/readyz").refused(http.StatusServiceUnavailable, "not_ready")
+	open.peek("/healthz").is(http.StatusOK)
 }
 
 func TestANewerFactIsToldApart(t *testing.T) {
@@ -105,7 +105,7 @@ func TestANewerFactIsToldApart(t *testing.T) {
 	_, err := a.store.Append(t.Context(), "event-"+id, eventstore.NoStream, []eventstore.NewRecord{{Type: "FromTheFuture", Data: []byte("{}"), Metadata: []byte("{}")}})
 	require.NoError(t, err)
 	a.patch("/v1/events/"+id, object{}).refused(http.StatusServiceUnavailable, "newer_fact")
-	a.get_("/v1/events/"+id+"/history").refused(http.StatusServiceUnavailable, "newer_fact")
+	a.peek("/v1/events/"+id+"/history").refused(http.StatusServiceUnavailable, "newer_fact")
 }
 
 func TestNotReadyBeforeTheReadModelsAre(t *testing.T) {
@@ -114,7 +114,7 @@ func TestNotReadyBeforeTheReadModelsAre(t *testing.T) {
 	a.close()
 	a.store, a.idle = a.store.Reopen(), true
 	a.open()
-	a.as("").get_("/readyz").refused(http.StatusServiceUnavailable, "not_ready")
+	a.as("").peek("/readyz").refused(http.StatusServiceUnavailable, "not_ready")
 	a.follow()
-	require.Eventually(t, func() bool { return a.as("").get_("/readyz").status == http.StatusOK }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return a.as("").peek("/readyz").status == http.StatusOK }, 10*time.Second, time.Millisecond)
 }

@@ -5,16 +5,23 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/httpapi"
+	"github.com/belltower/belltower/internal/memstore"
 )
 
 // reader reads a stream of events.
@@ -40,7 +47,7 @@ func (a *api) stream(query, after string) *reader {
 		req.Header.Set("Last-Event-ID", after)
 	}
 	require.NoError(a.t, validateRequest(req))
-	resp, err := a.client.Do(req)
+	resp, err := a.client.Do(req) //nolint:bodyclose // reader.close does
 	require.NoError(a.t, err)
 	require.NoError(a.t, validateResponse(req, &reply{a.t, resp.StatusCode, resp.Header, nil}))
 	require.Equal(a.t, http.StatusOK, resp.StatusCode)
@@ -151,13 +158,15 @@ func TestStreamWithoutAGapOrARepeat(t *testing.T) {
 	a.loose = true
 	event := a.event(nil)
 	const n = 300
-	go func() {
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(func() {
 		for i := range n {
 			if _, err := a.try(request{method: "PATCH", path: "/v1/events/" + event, body: object{"title": fmt.Sprint("t", i)}}); err != nil {
 				t.Error(err)
 			}
 		}
-	}()
+	})
 	last, revision := "0", -1.0
 	for revision < n {
 		r := a.stream("?event_id="+event, last)
@@ -211,8 +220,7 @@ func TestAStreamEndsBeforeWhatItDoesntKnow(t *testing.T) {
 }
 
 func TestAStreamLivesLongerThanTimeouts(t *testing.T) {
-	a := newAPI(t)
-	a.server.ReadTimeout, a.server.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	a := newAPI(t, func(a *api) { a.timeout = 50 * time.Millisecond })
 	r := a.stream("", "")
 	quiet := time.NewTimer(200 * time.Millisecond)
 	<-quiet.C
@@ -244,4 +252,23 @@ func TestAReaderWhoDoesntReadIsDropped(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return strings.Contains(a.logs.String(), "route=/v1/stream")
 	}, 30*time.Second, 100*time.Millisecond)
+}
+
+func TestAQuietStreamShowsThatItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		h := httpapi.New(httpapi.Options{
+			Commands: commands.NewHandler(commands.Options{Store: store}), Store: store,
+			Tokens: []httpapi.Token{{Name: "admin", Value: adminToken}}, Logger: slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 46*time.Second)
+		defer cancel()
+		req := httptest.NewRequestWithContext(ctx, "GET", "/v1/stream", nil)
+		req.Header.Set("Authorization", "Bearer "+adminToken)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		require.Equal(t, http.StatusOK, w.Code)
+		require.True(t, w.Flushed)
+		require.Equal(t, ": connected\n\n"+strings.Repeat(": still here\n\n", 3), w.Body.String())
+	})
 }

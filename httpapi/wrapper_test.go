@@ -68,7 +68,8 @@ func TestRequestIDs(t *testing.T) {
 			}
 		}
 	}
-	require.NotEqual(t, a.get("/healthz").header.Get("X-Request-Id"), a.get("/healthz").header.Get("X-Request-Id"))
+	made := a.get("/healthz").header.Get("X-Request-Id")
+	require.NotEqual(t, made, a.get("/healthz").header.Get("X-Request-Id"))
 }
 
 func TestMethodsAndPaths(t *testing.T) {
@@ -281,4 +282,13 @@ func TestMetrics(t *testing.T) {
 	require.Contains(t, text, `belltower_http_requests_total{method="other",route="/v1/events",status="405"} 1`)
 	require.Contains(t, text, `belltower_build_info{version="test"} 1`)
 	require.Contains(t, text, "belltower_read_models_lag_seconds")
+}
+
+func TestAServerWaitsForNobodyForEver(t *testing.T) {
+	s := httpapi.Server(http.NotFoundHandler())
+	require.Positive(t, s.ReadHeaderTimeout)
+	require.Positive(t, s.ReadTimeout)
+	require.Positive(t, s.WriteTimeout)
+	require.Positive(t, s.IdleTimeout)
+	require.Positive(t, s.MaxHeaderBytes)
 }
