@@ -147,6 +147,9 @@ func (n *Notification) failed(f events.NotificationFailed) {
 	n.LastError = f.Reason
 	switch f.Reason {
 	case events.FailedBounced:
+		if f.Error != "" {
+			n.LastError = f.Error
+		}
 		n.bounced(f.Error)
 	case events.FailedOutcomeUnknown:
 		n.unsettled()

@@ -73,9 +73,11 @@ func (f *faults) requiredTime(field string, t time.Time) bool {
 	return f.year(field, t)
 }
 
+// year leaves what follows from a time, such as when a reminder expires, room
+// before the year 10000, which RFC 3339 can't write.
 func (f *faults) year(field string, t time.Time) bool {
-	if y := t.UTC().Year(); y < 1970 || y > 9999 {
-		f.add(field, "out_of_range", "must be between the years 1970 and 9999")
+	if y := t.UTC().Year(); y < 1970 || y > 9998 {
+		f.add(field, "out_of_range", "must be between the years 1970 and 9998")
 		return false
 	}
 	return true

@@ -94,7 +94,7 @@ func TestRetry(t *testing.T) {
 		"bounced": func(id string) {
 			a.begin(id)
 			a.sent(id, event, 1)
-			a.gaveUp(id, event, 1, events.FailedBounced, "")
+			a.gaveUp(id, event, 1, events.FailedBounced, "mailbox full")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,17 +1,13 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
-	"github.com/belltower/belltower/events"
-	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/projections"
 )
 
@@ -188,7 +184,9 @@ func (s *server) postRSVP(c *call) (*answer, error) {
 	eventID, id, err := s.eventOf(c)
 	if errors.Is(err, aggregates.ErrParticipantNotFound) && by.Key != nil && id != "" {
 		// It may be a repetition of a request to one who has gone since.
-		eventID, err = s.eventOfGone(c, id)
+		if eventID, err = s.o.Models.FormerEventOfParticipant(c.Context(), id); errors.Is(err, projections.ErrNotFound) {
+			err = aggregates.ErrParticipantNotFound
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -197,40 +195,3 @@ func (s *server) postRSVP(c *call) (*answer, error) {
 	a, err := do(s, c, judged(b, cmd), by, seeParticipant(id, http.StatusOK))
 	return a, noSuchParticipant(err)
 }
-
-// eventOfGone finds the event that a participant was on who is on it no more:
-// the read models have forgotten, but the log hasn't. It is only looked for
-// where a key may have been answered before.
-func (s *server) eventOfGone(c *call, id string) (eventID string, err error) {
-	ctx, cancel := context.WithTimeout(c.Context(), maxWait)
-	defer cancel()
-	sub, err := s.o.Store.Subscribe(ctx, eventstore.Start)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, sub.Close()) }()
-	quoted := []byte(`"` + id + `"`)
-	for {
-		b, err := sub.Next(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, r := range b.Records {
-			if r.Type != registered || !bytes.Contains(r.Data, quoted) {
-				continue
-			}
-			var f struct {
-				EventID       string `json:"event_id"`
-				ParticipantID string `json:"participant_id"`
-			}
-			if json.Unmarshal(r.Data, &f) == nil && f.ParticipantID == id {
-				return f.EventID, nil
-			}
-		}
-		if b.CaughtUp {
-			return "", aggregates.ErrParticipantNotFound
-		}
-	}
-}
-
-var registered = events.ParticipantRegistered{}.Name()

@@ -138,7 +138,7 @@ func (s *server) fail(c *call, err error) {
 	if c.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		// Nobody is there to read it, unless the server itself is closing.
 		s.log.DebugContext(c.Context(), "request abandoned", "request_id", c.id)
-	} else if p.Status >= http.StatusInternalServerError {
+	} else if p.Status >= http.StatusInternalServerError && p.Code != errUnreadyModels.Code { // readiness is asked for to learn it
 		s.log.ErrorContext(c.Context(), "request failed", "request_id", c.id, "code", p.Code, "error", err)
 	}
 	if c.w.status != 0 {

@@ -75,6 +75,13 @@ func (m *Models) EventOfParticipant(ctx context.Context, id string) (eventID str
 	return eventID, found(err, "participant", id)
 }
 
+// FormerEventOfParticipant returns the id of the event that the participant is
+// or ever was on, also when either is gone, or ErrNotFound.
+func (m *Models) FormerEventOfParticipant(ctx context.Context, id string) (eventID string, err error) {
+	err = m.row(ctx, "SELECT event_id FROM belonged WHERE participant_id = ?", id).Scan(&eventID)
+	return eventID, found(err, "participant", id)
+}
+
 // ParticipantFilter narrows Participants; what is empty narrows nothing.
 type ParticipantFilter struct {
 	Status string
@@ -158,6 +165,9 @@ func (m *Models) placeInLine(ctx context.Context, tx *sql.Tx, eventID string, on
 }
 
 func (w *writer) participantRegistered(f fact, e events.ParticipantRegistered) error {
+	if _, err := w.exec("INSERT INTO belonged VALUES (?, ?) ON CONFLICT DO NOTHING", e.ParticipantID, e.EventID); err != nil {
+		return err
+	}
 	if ok, err := w.countParticipant(f, e.EventID, 1); err != nil || !ok {
 		return err
 	}

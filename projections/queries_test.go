@@ -245,3 +245,18 @@ func TestCountsInTime(t *testing.T) {
 		require.Equal(t, want, c.Events)
 	}
 }
+
+func TestFormerEventOfParticipant(t *testing.T) {
+	w := newWorld(t)
+	m := w.models(t)
+	w.event("e", meeting("e"), guest("e", "ann"), guest("e", "bob"), events.ParticipantRemoved{EventID: "e", ParticipantID: "bob"})
+	w.event("gone", meeting("gone"), guest("gone", "cat"), events.EventDeleted{EventID: "gone"})
+	w.shown(m)
+	for participant, event := range map[string]string{"ann": "e", "bob": "e", "cat": "gone"} {
+		id, err := m.FormerEventOfParticipant(t.Context(), participant)
+		require.NoError(t, err)
+		require.Equal(t, event, id)
+	}
+	_, err := m.FormerEventOfParticipant(t.Context(), "nobody")
+	require.ErrorIs(t, err, ErrNotFound)
+}

@@ -29,6 +29,9 @@ const fileName = "read.db"
 // events, or it is gone: every query joins on that, so that deleting an event
 // deletes one row and enters its id in gone, whose rows are swept later.
 //
+// belonged keeps which event each participant was ever on, also when both are
+// gone: a request with an idempotency key is answered again even then.
+//
 // The scope of a word is 'event', or the id of the event whose participants it finds.
 const schema = `
 CREATE TABLE checkpoint (
@@ -65,6 +68,7 @@ CREATE TABLE event_tags (
 	PRIMARY KEY (tag, event_id)
 ) WITHOUT ROWID;
 CREATE TABLE gone (event_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE belonged (participant_id TEXT NOT NULL PRIMARY KEY, event_id TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE participants (
 	id         TEXT NOT NULL PRIMARY KEY,
 	event_id   TEXT NOT NULL,
