@@ -21,12 +21,11 @@ type crashClient struct {
 	hall    string // an event that all clients register on
 	tick    func() // is called after each answer
 
-	after   string   // Consistency-Token of the last write
-	open    *request // its answer is not known
-	events  []*happening
-	inHall  []string  // participants
-	keyed   []request // acknowledged
-	strange error     // an answer that should not be
+	after  string   // Consistency-Token of the last write
+	open   *request // its answer is not known
+	events []*happening
+	inHall []string  // participants
+	keyed  []request // acknowledged
 }
 
 // request is a write.

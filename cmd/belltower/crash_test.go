@@ -125,8 +125,8 @@ func (k *killing) settle(c *crashClient) error {
 func (k *killing) round(i int) {
 	p := k.start()
 	var wait func()
-	switch {
-	case i%5 == 4: // before it has found back to itself
+	switch i % 5 {
+	case 4: // before it has found back to itself
 		wait = k.all(true, k.settle)
 	default:
 		k.all(false, k.settle)()

@@ -14,7 +14,7 @@ import (
 
 // Permissions don't hold root back, so that the binary runs as nobody then.
 func TestFolderCannotBeWritten(t *testing.T) {
-	outer, err := os.MkdirTemp("", "belltower-test-")
+	outer, err := os.MkdirTemp("", "belltower-test-") //nolint:usetesting // nobody can't enter a test's own folder
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(outer) })
 	folder := filepath.Join(outer, "data")
