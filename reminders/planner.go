@@ -17,6 +17,8 @@ import (
 const (
 	// sliceSize is how many notifications or participants of one event are planned before the next event's turn.
 	sliceSize = 500
+	// abreast is how many events are planned as a whole at once.
+	abreast = 32
 	// together is how many commands wait at once, so that they share a sync.
 	together = 64
 	// behindAfter is the age of a fact from which on participants are not planned
@@ -144,19 +146,19 @@ func (p *planner) follow(ctx context.Context) error {
 	}()
 	turn := ""
 	for {
-		w, working, err := p.table.nextWork(turn)
+		works, err := p.table.nextWork(turn, abreast)
 		if err != nil {
 			return fmt.Errorf("read what is to be planned: %w", err)
 		}
-		if working {
+		if len(works) > 0 {
+			turn = works[len(works)-1].event
 			select {
 			case b := <-batches:
 				err = p.take(ctx, b)
 			default:
 			}
 			if err == nil {
-				turn = w.event
-				err = p.slice(ctx, w)
+				err = p.slices(ctx, works)
 			}
 		} else {
 			select {

@@ -10,6 +10,15 @@ import (
 	"github.com/belltower/belltower/commands"
 )
 
+// slices does the next part of the work on each event.
+func (p *planner) slices(ctx context.Context, works []work) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, w := range works {
+		group.Go(func() error { return p.slice(groupCtx, w) })
+	}
+	return group.Wait()
+}
+
 // slice does the next part of the work on one event.
 func (p *planner) slice(ctx context.Context, w work) error {
 	var finished bool

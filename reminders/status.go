@@ -105,10 +105,19 @@ func (s *sender) paused(l *lane) bool {
 	return s.now().Before(l.resumeAt) || l.circuit.State() == gobreaker.StateOpen
 }
 
-// pausedOn tells it of a channel by name.
+// pausedOn tells whether a channel waits for its provider, or did a minute ago:
+// what has waited is on its way then.
 func (s *sender) pausedOn(channel string) bool {
 	l := s.lane(channel)
-	return l != s.disused && s.paused(l)
+	if l == s.disused {
+		return false
+	}
+	if s.paused(l) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now().Before(l.resumeAt.Add(grace))
 }
 
 // quiet waits until nothing is in flight.

@@ -36,25 +36,25 @@ func (t *table) advance(w work, finished bool) error {
 	return t.exec("UPDATE work SET participant = '', notification = '', checked = 0, ordinal = 0, again = 0 WHERE event = ?", w.event)
 }
 
-// nextWork gives the first event after the given one, in turn; ok is false where there is none.
-func (t *table) nextWork(after string) (w work, ok bool, err error) {
+// nextWork gives up to limit events behind the given one, in turn.
+func (t *table) nextWork(after string, limit int) (all []work, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, from := range []string{after, ""} {
-		err = sqlitex.Execute(t.conn, "SELECT event, participant, notification, checked, ordinal, again FROM work WHERE event > ? ORDER BY event LIMIT 1", &sqlitex.ExecOptions{
-			Args: []any{from}, ResultFunc: func(s *sqlite.Stmt) error {
-				ok = true
-				w = work{
+	const columns = "SELECT event, participant, notification, checked, ordinal, again FROM work "
+	for _, query := range []string{columns + "WHERE event > ? ORDER BY event LIMIT ?", columns + "WHERE event <= ? ORDER BY event LIMIT ?"} {
+		err := sqlitex.Execute(t.conn, query, &sqlitex.ExecOptions{
+			Args: []any{after, limit - len(all)}, ResultFunc: func(s *sqlite.Stmt) error {
+				all = append(all, work{
 					event: s.ColumnText(0), participant: s.ColumnText(1), notification: s.ColumnText(2),
 					checked: s.ColumnBool(3), ordinal: s.ColumnInt(4), again: s.ColumnBool(5),
-				}
+				})
 				return nil
 			}})
-		if ok || err != nil {
-			return w, ok, err
+		if err != nil {
+			return nil, err
 		}
 	}
-	return work{}, false, nil
+	return all, nil
 }
 
 // allWork names the events that are to be planned as a whole.

@@ -203,11 +203,13 @@ func (w *world) event(in time.Duration, capacity int) {
 	do(w, commands.ScheduleEvent{EventID: eventID, Fields: f})
 }
 
-func (w *world) register(id string, channels ...string) {
+func (w *world) register(id string) {
 	w.t.Helper()
-	do(w, commands.RegisterParticipant{EventID: eventID, ParticipantID: id, Contact: aggregates.ContactFields{
-		UserID: "u-" + id, Name: id, Email: id + "@x.org", Channels: channels,
-	}})
+	do(w, commands.RegisterParticipant{EventID: eventID, ParticipantID: id, Contact: contactOf(id)})
+}
+
+func contactOf(id string) aggregates.ContactFields {
+	return aggregates.ContactFields{UserID: "u-" + id, Name: id, Email: id + "@x.org"}
 }
 
 func (w *world) reminder(id string, minutes int) {
@@ -330,6 +332,12 @@ func (c *scripted) Send(ctx context.Context, m channels.Message) channels.Result
 
 func accepted(n int) channels.Result {
 	return channels.Result{Outcome: channels.Accepted, Ref: fmt.Sprint("ref-", n)}
+}
+
+func (c *scripted) setAnswer(answer func(context.Context, channels.Message, int) channels.Result) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = answer
 }
 
 func (c *scripted) deliveries() []delivery {

@@ -1,0 +1,177 @@
+package reminders
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// slowly is a world whose log takes 10 ms for each change of a notification.
+func slowly(w *world) {
+	w.wrap = func(s eventstore.Store) eventstore.Store {
+		return held{s, func(stream string, _ []eventstore.NewRecord) <-chan struct{} {
+			if !strings.HasPrefix(stream, "notification-") {
+				return nil
+			}
+			wait := make(chan struct{})
+			time.AfterFunc(10*time.Millisecond, func() { close(wait) })
+			return wait
+		}}
+	}
+}
+
+func (w *world) planning() []Planning {
+	w.t.Helper()
+	stats, err := w.r.Stats(context.Background())
+	require.NoError(w.t, err)
+	return stats.Planner.Planning
+}
+
+// A large event is planned in slices, which hold up nobody and show how far they are.
+func TestPlannedInSlices(t *testing.T) {
+	const many = 5000
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(2*time.Hour, 0)
+		for i := range many {
+			w.register(fmt.Sprint("p", i))
+		}
+		synctest.Wait()
+		w.reminder("r", 60)
+		time.Sleep(300 * time.Millisecond)
+		planning := w.planning()
+		require.Len(t, planning, 1)
+		require.Equal(t, eventID, planning[0].EventID)
+		require.Equal(t, many, planning[0].Total)
+		require.InDelta(t, 1900, planning[0].Done, 600)
+
+		// Another event has its turn between two slices.
+		started := time.Now()
+		w.another("other", 3*time.Hour)
+		require.NoError(t, w.r.planned(t.Context()))
+		before := time.Since(started)
+		require.Less(t, before, 700*time.Millisecond)
+
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Empty(t, w.planning())
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: many + 1}, w.statuses())
+
+		// A move does it again, and once more when it moves meanwhile.
+		require.NoError(t, w.move(4*time.Hour))
+		time.Sleep(400 * time.Millisecond)
+		require.NoError(t, w.move(5*time.Hour))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Empty(t, w.planning())
+		due := 0
+		for _, n := range w.notifications() {
+			if n.EventID == eventID && n.Status == aggregates.NotificationPending {
+				due++
+				require.Equal(t, w.startsAt().Add(-time.Hour), n.ScheduledTime)
+			}
+		}
+		require.Equal(t, many, due)
+	}, slowly)
+}
+
+// startsAt is when the event starts.
+func (w *world) startsAt() time.Time {
+	start, err := commands.View(context.Background(), w.handler, commands.EventStream(eventID), func(e *aggregates.Event, _ int64) time.Time { return e.StartTime })
+	require.NoError(w.t, err)
+	return start
+}
+
+// another schedules an event with one participant and one reminder.
+func (w *world) another(id string, in time.Duration) {
+	w.t.Helper()
+	do(w, commands.ScheduleEvent{EventID: id, Fields: aggregates.EventFields{
+		Title: id, Description: id, CreatorID: "c", StartTime: w.now().Add(in), EndTime: w.now().Add(in + time.Hour),
+	}})
+	do(w, commands.RegisterParticipant{EventID: id, ParticipantID: id + "-p", Contact: contactOf(id)})
+	do(w, commands.AddReminder{EventID: id, ReminderID: id + "-r"})
+}
+
+// Who waits for what has been asked for isn't held up by what comes afterwards.
+func TestSendDueUnderLoad(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		at(time.Hour)
+		var ended atomic.Bool
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; !ended.Load(); i++ {
+				w.another(fmt.Sprint("x", i), 2*time.Hour)
+				time.Sleep(5 * time.Millisecond)
+			}
+		}()
+		time.Sleep(100 * time.Millisecond)
+		do(w, commands.Announce{EventID: eventID, AnnouncementID: "a", Fields: aggregates.AnnouncementFields{Message: "x"}})
+		started := time.Now()
+		swept, err := w.r.SendDue(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, swept.StillDue)
+		require.Less(t, time.Since(started), time.Second)
+		require.GreaterOrEqual(t, len(w.email.deliveries()), 2)
+		ended.Store(true)
+		<-done
+	}, slowly)
+}
+
+// Seats that one write could not give away are given away by the planner.
+func TestPromotesWhatIsLeft(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(2*time.Hour, 1)
+		w.reminder("r", 60)
+		for i := range 700 {
+			w.register(fmt.Sprint("p", i))
+		}
+		do(w, commands.ChangeEvent{EventID: eventID, Patch: aggregates.EventPatch{Capacity: aggregates.Patch[int]{Given: true, Value: 650}}})
+		synctest.Wait()
+		require.Equal(t, 650, w.statuses()[aggregates.NotificationPending])
+	})
+}
+
+// What was scheduled on an older state than the planner's next look is put right.
+func TestSubscriptionFailsAndGoesOn(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		at(30 * time.Minute)
+		require.NoError(t, w.move(3*time.Hour))
+		synctest.Wait()
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 1, aggregates.NotificationCancelled: 1}, w.statuses())
+		at(5 * time.Hour)
+		require.Equal(t, []time.Duration{150 * time.Minute}, w.email.times())
+	})
+}
+
+// While the log takes nothing, the planner says so, and goes on afterwards.
+func TestPlannerWithoutStore(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(2*time.Hour, 0)
+		w.reminder("r", 60)
+		synctest.Wait()
+		w.register("ann")
+		w.fail.set(func(int) error { return fmt.Errorf("%w: full", eventstore.ErrUnavailable) })
+		do0, err := try(w, commands.Respond{EventID: eventID, ParticipantID: "ann", Response: aggregates.Accepted})
+		require.ErrorIs(t, err, eventstore.ErrUnavailable)
+		require.Zero(t, do0)
+		time.Sleep(time.Minute)
+		w.fail.Store(nil)
+		w.register("bob")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 2}, w.statuses())
+	})
+}

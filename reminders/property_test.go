@@ -1,0 +1,492 @@
+package reminders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
+)
+
+// step is one thing that happens; a and b choose how.
+type step struct {
+	what string
+	a, b int
+}
+
+// whats are the things that happen, as often as they stand here.
+var whats = strings.Fields(`register register register register register respond respond respond respond remove
+	contact contact move move remind remind unremind capacity capacity announce announce cancel delete
+	wait wait wait wait wait wait crash crash crash crash restart rebuild rebuild stop go mood mood mood hand bounce`)
+
+func drawHistory(t *rapid.T) []step {
+	one := rapid.Custom(func(t *rapid.T) step {
+		return step{rapid.SampledFrom(whats).Draw(t, "what"), rapid.IntRange(0, 1000).Draw(t, "a"), rapid.IntRange(0, 1000).Draw(t, "b")}
+	})
+	return rapid.SliceOfN(one, 25, 60).Draw(t, "steps")
+}
+
+// player plays a history in a world.
+type player struct {
+	*world
+	people, rules, messages int
+	mood                    atomic.Int64
+	acked                   atomic.Int64 // revision of the event that its callers know of
+
+	mu     sync.Mutex
+	sends  []sending
+	seen   map[string]bool // what the history had in it
+	lose   bool            // the planner's table, with the next crash
+	dead   atomic.Bool     // the process that the store has cut off
+	strict bool
+}
+
+// sending is a call of a provider.
+type sending struct {
+	delivery
+	from, to int64 // revisions of the event that the caller knows of, and that there are
+	taken    bool  // for all we know
+}
+
+var errCrash = errors.New("the process has died")
+
+func (p *player) answer(ctx context.Context, m channels.Message, n int) channels.Result {
+	s := sending{delivery: delivery{p.now(), m}, from: p.acked.Load()}
+	if last, ok, err := p.store.ReadLast(context.Background(), commands.EventStream(eventID)); err == nil && ok {
+		s.to = last.Revision
+	}
+	mood := p.mood.Load()
+	if mood >= 10 { // changing
+		mood = int64(n) % 7
+	}
+	s.taken = mood != 1 && mood != 3
+	p.mu.Lock()
+	p.sends = append(p.sends, s)
+	p.mu.Unlock()
+	switch mood {
+	case 1:
+		return channels.Result{Outcome: channels.Later, Detail: "busy"}
+	case 2:
+		return channels.Result{Outcome: channels.Unknown, Detail: "cut"}
+	case 3:
+		return channels.Result{Outcome: channels.Rejected, Detail: "no"}
+	case 4:
+		time.Sleep(900 * time.Millisecond)
+	case 5:
+		time.Sleep(10 * time.Second) // longer than its time-out
+	}
+	return accepted(n)
+}
+
+func (p *player) note(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen[what] = true
+}
+
+// ask does a command; what it answers is what callers know from then on.
+func ask[T any, S commands.State[T]](p *player, c commands.Command[S]) bool {
+	answer, err := try(p.world, c)
+	if err == nil && c.Stream() == commands.EventStream(eventID) && !p.dead.Load() {
+		p.acked.Store(max(p.acked.Load(), answer.Revision))
+	}
+	return err == nil && answer.Appended > 0
+}
+
+func (p *player) somebody(n int) string { return fmt.Sprint("p", n%max(p.people, 1)) }
+
+func (p *player) contact(n int) ([]string, string) {
+	phone := ""
+	if n%3 > 0 {
+		phone = "+4915112345678"
+	}
+	return [][]string{nil, {"email"}, {"sms"}, {"email", "sms"}}[n%4], phone
+}
+
+func (p *player) play(s step) {
+	switch s.what {
+	case "register":
+		id := fmt.Sprint("p", p.people)
+		own, phone := p.contact(s.a)
+		if ask(p, commands.RegisterParticipant{EventID: eventID, ParticipantID: id, Contact: aggregates.ContactFields{
+			UserID: id, Name: id, Email: id + "@x.org", Phone: phone, Channels: own,
+		}}) || p.dead.Load() {
+			p.people++
+		}
+	case "respond":
+		response := []string{aggregates.Declined, aggregates.Accepted, aggregates.Tentative}[s.b%3]
+		if ask(p, commands.Respond{EventID: eventID, ParticipantID: p.somebody(s.a % 4), Response: response}) && response == aggregates.Declined {
+			p.note("decline")
+		}
+	case "remove":
+		ask(p, commands.RemoveParticipant{EventID: eventID, ParticipantID: p.somebody(s.a)})
+	case "contact":
+		own, phone := p.contact(s.b)
+		if ask(p, commands.ChangeContact{EventID: eventID, ParticipantID: p.somebody(s.a), Patch: aggregates.ContactPatch{
+			Phone: aggregates.Patch[string]{Given: true, Value: phone}, Channels: aggregates.Patch[[]string]{Given: true, Value: own},
+		}}) {
+			p.note("contact")
+		}
+	case "move":
+		start := p.now().Add([]time.Duration{time.Second, 2 * time.Minute, 6 * time.Minute, 12 * time.Minute, time.Hour}[s.a%5])
+		if ask(p, commands.ChangeEvent{EventID: eventID, Patch: aggregates.EventPatch{
+			StartTime: aggregates.Patch[time.Time]{Given: true, Value: start}, EndTime: aggregates.Patch[time.Time]{Given: true, Value: start.Add(time.Hour)},
+		}}) {
+			p.note("move")
+		}
+	case "remind":
+		minutes := []int{0, 1, 3, 5, 10}[s.a%5]
+		id := fmt.Sprint("r", p.rules)
+		if ask(p, commands.AddReminder{EventID: eventID, ReminderID: id, Fields: aggregates.ReminderFields{
+			MinutesBefore: &minutes, Channels: [][]string{nil, {"sms"}, {"email", "sms"}}[s.b%3],
+		}}) || p.dead.Load() {
+			p.rules++
+		}
+	case "unremind":
+		ask(p, commands.RemoveReminder{EventID: eventID, ReminderID: fmt.Sprint("r", s.a%max(p.rules, 1))})
+	case "capacity":
+		capacity := aggregates.Patch[int]{Given: true, Value: s.a % 5, Null: s.a%5 == 0}
+		if ask(p, commands.ChangeEvent{EventID: eventID, Patch: aggregates.EventPatch{Capacity: capacity}}) {
+			p.note("capacity")
+		}
+	case "announce":
+		fields := aggregates.AnnouncementFields{Message: "Hear", Channels: [][]string{nil, {"sms"}, {"email"}}[s.b%3]}
+		if s.a%3 > 0 {
+			later := p.now().Add(time.Duration(s.a%7) * time.Minute)
+			fields.SendAt = &later
+		}
+		if s.a%4 == 0 {
+			fields.Audience.Status = []string{"waitlisted", "confirmed"}[s.b%2 : s.b%2+1]
+		}
+		if s.a%5 == 0 {
+			fields.Audience.Response = []string{"declined", "accepted"}
+		}
+		if ask(p, commands.Announce{EventID: eventID, AnnouncementID: fmt.Sprint("a", p.messages), Fields: fields}) {
+			p.note("announcement")
+		}
+		p.messages++
+	case "cancel":
+		if s.a%3 > 0 { // not too often, as little happens afterwards
+			return
+		}
+		bye := "Sorry"
+		ask(p, commands.CancelEvent{EventID: eventID, Notify: &bye, AnnouncementID: fmt.Sprint("a", p.messages)})
+		p.messages++
+	case "delete":
+		if s.a%2 == 0 && ask(p, commands.DeleteEvent{EventID: eventID}) {
+			p.note("delete")
+		}
+	case "wait":
+		time.Sleep([]time.Duration{0, time.Microsecond, 500 * time.Millisecond, 5 * time.Second, time.Minute, 3 * time.Minute, 10 * time.Minute}[s.a%7])
+		if s.b%2 == 0 {
+			synctest.Wait()
+		}
+	case "crash":
+		p.armCrash(1+s.a%8, s.b%2 == 0, s.b%3 == 0)
+	case "restart":
+		p.restartAfter(func() {})
+	case "rebuild":
+		p.note("checkpoint 0")
+		p.restartAfter(p.loseTable)
+	case "stop":
+		ask(p, commands.StopProcessor{})
+	case "go":
+		ask(p, commands.StartProcessor{})
+	case "mood":
+		p.mood.Store(int64([]int{0, 0, 1, 2, 3, 4, 5, 10, 10, 10}[s.a%10]))
+	case "hand", "bounce":
+		ids := p.ids()
+		if len(ids) == 0 {
+			return
+		}
+		id := ids[s.a%len(ids)]
+		switch {
+		case s.what == "bounce":
+			ask(p, commands.GiveUp{Fact: events.NotificationFailed{NotificationID: id, EventID: eventID, Reason: events.FailedBounced}})
+		case s.b%2 == 0:
+			ask(p, commands.CancelNotificationByHand{NotificationID: id})
+		default:
+			ask(p, commands.RetryNotification{NotificationID: id})
+		}
+	}
+}
+
+func (p *player) ids() (ids []string) {
+	for id := range p.notifications() {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	return ids
+}
+
+// armCrash lets the process die at the nth append from now, before or after it.
+func (p *player) armCrash(n int, before, lose bool) {
+	var calls atomic.Int64
+	p.lose = lose
+	p.fail.set(func(int) error {
+		if p.dead.Load() || (calls.Add(1) == int64(n) && before) {
+			p.dead.Store(true)
+			return errCrash
+		}
+		return nil
+	})
+	p.failAfter.set(func(int) error {
+		if calls.Load() >= int64(n) {
+			p.dead.Store(true)
+			return errCrash
+		}
+		return nil
+	})
+}
+
+func (p *player) loseTable() {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(p.dir, "planner.db"+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			panic(err)
+		}
+	}
+}
+
+// bury starts a new process where the old one has died.
+func (p *player) bury() {
+	if !p.dead.Load() {
+		return
+	}
+	p.note("crash")
+	p.restartAfter(func() {
+		if p.lose {
+			p.note("checkpoint 0")
+			p.loseTable()
+		}
+	})
+}
+
+func (p *player) restartAfter(between func()) {
+	p.kill()
+	p.dead.Store(false)
+	between()
+	p.start()
+}
+
+// settle lets all come to rest.
+func (p *player) settle() {
+	p.bury()
+	p.fail.Store(nil)
+	p.failAfter.Store(nil)
+	p.mood.Store(0)
+	ask(p, commands.StartProcessor{})
+	time.Sleep(2 * time.Minute) // what hangs comes back, circuits close
+	synctest.Wait()
+}
+
+// playHistory plays a history in a bubble and tells what is wrong.
+func playHistory(t *testing.T, history []step, watch func(seen map[string]bool, log []commands.Entry)) (err error) {
+	dir, mkErr := os.MkdirTemp(t.TempDir(), "")
+	if mkErr != nil {
+		return mkErr
+	}
+	defer os.RemoveAll(dir)
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Hour)
+		p := &player{world: newWorld(t, dir), seen: map[string]bool{}}
+		p.drain = 0
+		p.email.answer, p.sms.answer = p.answer, p.answer
+		time.Sleep(time.Until(noon))
+		p.start()
+		defer p.close()
+		start := p.now().Add(6 * time.Minute)
+		ask(p, commands.ScheduleEvent{EventID: eventID, Fields: aggregates.EventFields{
+			Title: "T", Description: "D", CreatorID: "c", StartTime: start, EndTime: start.Add(time.Hour), TimeZone: "UTC",
+		}})
+		p.play(step{"remind", 2, 0})
+		for _, s := range history {
+			p.play(s)
+			p.bury()
+		}
+		p.settle()
+		log := p.log()
+		err = p.verify(log)
+		if err == nil {
+			err = p.verifyRebuild(log)
+		}
+		watch(p.seen, log)
+	})
+	return err
+}
+
+// verify holds what is against what is to be.
+func (p *player) verify(log []commands.Entry) error {
+	if problem := p.r.planner.status().Error; problem != "" {
+		return fmt.Errorf("the planner stands still: %s", problem)
+	}
+	now, wanted := p.now(), modelOf(log, 1<<40).wants()
+	all := p.notifications()
+	for id, w := range wanted {
+		n := all[id]
+		switch {
+		case n == nil:
+			return fmt.Errorf("%s is wanted at %s, and nowhere", id, w.due)
+		case n.Status == aggregates.NotificationCancelled && n.CancelReason == events.CancelledByHand:
+		case w.due.After(now) && (n.Status != aggregates.NotificationPending || !n.ScheduledTime.Equal(w.due) || !n.Expires.Equal(w.expires)):
+			return fmt.Errorf("%s is wanted at %s until %s, and is %s, due at %s, until %s", id, w.due, w.expires, n.Status, n.ScheduledTime, n.Expires)
+		case !w.due.After(now) && !n.Final() && !n.NextAttempt.After(now):
+			return fmt.Errorf("%s was due at %s, and is %s", id, w.due, n.Status)
+		case n.Status == aggregates.NotificationCancelled:
+			return fmt.Errorf("%s is wanted, and was cancelled as %s", id, n.CancelReason)
+		}
+	}
+	for id, n := range all {
+		if _, ok := wanted[id]; !ok && !n.Final() {
+			return fmt.Errorf("%s is %s, and nobody wants it", id, n.Status)
+		}
+	}
+	if err := p.verifySends(log); err != nil {
+		return err
+	}
+	return p.verifyTable(all)
+}
+
+// verifySends: nothing for an old state, nothing early or past its end, nothing
+// twice but in doubt.
+func (p *player) verifySends(log []commands.Entry) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := map[string]int{}
+	for _, s := range p.sends {
+		ok := false
+		for revision := s.from; revision <= s.to && !ok; revision++ {
+			w, wanted := modelOf(log, revision).wants()[s.ID]
+			ok = wanted && !s.at.Before(w.due) && !s.at.After(w.expires)
+		}
+		if !ok {
+			return fmt.Errorf("%s was sent at %s to a state (%d to %d) that doesn't want it then", s.ID, s.at, s.from, s.to)
+		}
+		if due := scheduledFor(log, s.ID, s.Attempt); s.at.Before(due) {
+			return fmt.Errorf("%s was sent at %s, before %s", s.ID, s.at, due)
+		}
+		if before[s.ID] > 0 && !allowedAgain(log, s.ID, s.Attempt) {
+			return fmt.Errorf("%s was sent twice, and not in doubt:%s", s.ID, told(log, s.ID))
+		}
+		if s.taken {
+			before[s.ID]++
+		}
+	}
+	return nil
+}
+
+// scheduledFor gives the time that an attempt's notification was scheduled for when it began.
+func scheduledFor(log []commands.Entry, id string, attempt int) (due time.Time) {
+	for _, entry := range log {
+		switch f := entry.Fact.(type) {
+		case events.NotificationScheduled:
+			if f.NotificationID == id {
+				due = f.ScheduledTime
+			}
+		case events.SendingStarted:
+			if f.NotificationID == id && f.Attempt == attempt {
+				return due
+			}
+		}
+	}
+	return due
+}
+
+// allowedAgain tells whether an attempt was rightly made though an earlier one
+// may have been sent: in doubt, before anything was known to be sent, or by hand
+// after it had bounced.
+func allowedAgain(log []commands.Entry, id string, attempt int) bool {
+	known := false
+	for _, entry := range log {
+		switch f := entry.Fact.(type) {
+		case events.NotificationSent:
+			known = known || f.NotificationID == id
+		case events.NotificationRetried:
+			if f.NotificationID == id && known {
+				return true
+			}
+		case events.SendingStarted:
+			if f.NotificationID == id && f.Attempt == attempt {
+				return f.InDoubt && !known
+			}
+		}
+	}
+	return false
+}
+
+// told tells all about a notification.
+func told(log []commands.Entry, id string) string {
+	var all strings.Builder
+	for _, entry := range log {
+		if entry.Record.Stream == commands.NotificationStream(id) {
+			fmt.Fprintf(&all, "\n%s %T%+v", entry.Metadata.OccurredAt.Format("15:04:05.999999"), entry.Fact, entry.Fact)
+		}
+	}
+	return all.String()
+}
+
+// verifyTable holds the planner's table against the notification streams.
+func (p *player) verifyTable(all map[string]*aggregates.Notification) error {
+	rows, err := p.r.table.rows(context.Background(), "true")
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		n := all[r.ID]
+		if n == nil || n.Final() || r.Revision != n.Changed.Revision || r.Boot != n.Boot || !r.Due.Equal(latest(n.ScheduledTime, n.NextAttempt)) || !r.Expires.Equal(n.Expires) {
+			return fmt.Errorf("the table has %+v, the stream %+v", r, n)
+		}
+		delete(all, r.ID)
+	}
+	for id, n := range all {
+		if !n.Final() {
+			return fmt.Errorf("%s is %s, and not in the table", id, n.Status)
+		}
+	}
+	return nil
+}
+
+// verifyRebuild: planning all that happened once more gives the same table and appends nothing.
+func (p *player) verifyRebuild(log []commands.Entry) error {
+	ask(p, commands.StopProcessor{})
+	synctest.Wait()
+	before, err := p.r.table.rows(context.Background(), "true ORDER BY id")
+	if err != nil {
+		return err
+	}
+	p.restartAfter(p.loseTable)
+	synctest.Wait()
+	after, err := p.r.table.rows(context.Background(), "true ORDER BY id")
+	if err != nil {
+		return err
+	}
+	for i := range before {
+		before[i].Attempt, before[i].Claim, before[i].InDoubt = 0, 0, false // of attempts that are over
+	}
+	for i := range after {
+		after[i].Attempt, after[i].Claim, after[i].InDoubt = 0, 0, false
+	}
+	if !slices.Equal(before, after) {
+		return fmt.Errorf("the table was %+v and is, built anew, %+v", before, after)
+	}
+	for _, entry := range p.log()[len(log):] {
+		if entry.Record.Stream != commands.ProcessorStream {
+			return fmt.Errorf("planning again appended %+v", entry.Fact)
+		}
+	}
+	return nil
+}
