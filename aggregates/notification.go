@@ -50,6 +50,7 @@ type Notification struct {
 	NextAttempt  time.Time // zero: at ScheduledTime
 	CancelReason string
 	LastError    string
+	Tries        int  // attempts that failed, temporarily or with an unknown outcome, since it was last made PENDING by a plan or by hand
 	InDoubt      bool // another attempt was made while an earlier one's outcome was unknown
 
 	SentTime          time.Time
@@ -98,8 +99,11 @@ func (n *Notification) Evolve(f events.Fact, at Stamp) {
 		n.sent(f)
 	case events.SendingFailed:
 		outcome := OutcomeFailed
-		if f.Class == OutcomeUnknown {
+		if f.Class == events.ClassUnknown {
 			outcome = OutcomeUnknown
+		}
+		if f.Class == events.ClassUnknown || f.Class == events.ClassTemporary {
+			n.Tries++
 		}
 		n.conclude(f.Attempt, outcome, f.Error)
 		n.Status, n.NextAttempt, n.LastError = NotificationPending, f.NextAttempt, f.Error
@@ -108,7 +112,7 @@ func (n *Notification) Evolve(f events.Fact, at Stamp) {
 	case events.NotificationDelivered:
 		n.Status = NotificationDelivered
 	case events.NotificationRetried:
-		n.Status, n.NextAttempt = NotificationPending, time.Time{}
+		n.Status, n.NextAttempt, n.Tries = NotificationPending, time.Time{}, 0
 	default:
 		return
 	}
@@ -125,7 +129,7 @@ func (n *Notification) scheduled(f events.NotificationScheduled, at Stamp) {
 	n.ID, n.EventID, n.ParticipantID = f.NotificationID, f.EventID, f.ParticipantID
 	n.ReminderID, n.AnnouncementID, n.Channel = f.ReminderID, f.AnnouncementID, f.Channel
 	n.ScheduledTime, n.Expires = f.ScheduledTime, f.Expires
-	n.Status, n.CancelReason, n.NextAttempt = NotificationPending, "", time.Time{}
+	n.Status, n.CancelReason, n.NextAttempt, n.Tries = NotificationPending, "", time.Time{}, 0
 }
 
 func (n *Notification) started(f events.SendingStarted, at Stamp) {

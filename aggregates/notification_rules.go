@@ -102,11 +102,11 @@ func (n *Notification) RecordFailure(f events.SendingFailed) ([]events.Fact, err
 	return []events.Fact{f}, nil
 }
 
-// GiveUp ends what is PENDING or is being sent at that attempt, or says that
-// what was sent bounced. Missed becomes outcome_unknown where an earlier
+// GiveUp ends what is PENDING, or, where f names an attempt, what is being sent
+// at that attempt; or it says that what was sent bounced. Missed becomes outcome_unknown where an earlier
 // attempt may have been sent.
 func (n *Notification) GiveUp(f events.NotificationFailed) ([]events.Fact, error) {
-	open := n.Status == NotificationPending || n.sendingAt(f.Attempt)
+	open := n.sendingAt(f.Attempt) || (f.Attempt == 0 && n.Status == NotificationPending)
 	if f.Reason == events.FailedBounced {
 		open = n.Status == NotificationSent
 	}

@@ -146,12 +146,10 @@ func TestNotificationRules(t *testing.T) {
 			"pending, unknown": does(givenUp(0, "outcome_unknown")), "pending, retried": does(givenUp(0, "missed")),
 		}, answer{}},
 		"GiveUp, rejected": {giveUp(givenUp(1, "rejected")), map[string]answer{
-			"pending": does(givenUp(1, "rejected")), "pending, failed": does(givenUp(1, "rejected")),
-			"pending, unknown": does(givenUp(1, "rejected")), "pending, retried": does(givenUp(1, "rejected")), "sending": does(givenUp(1, "rejected")),
+			"sending": does(givenUp(1, "rejected")), // whoever lost the claim has no say
 		}, answer{}},
 		"GiveUp, missed in doubt": {giveUp(givenUp(2, "missed")), map[string]answer{
-			"pending": does(givenUp(2, "missed")), "pending, failed": does(givenUp(2, "missed")), "pending, unknown": does(givenUp(2, "outcome_unknown")),
-			"pending, retried": does(givenUp(2, "missed")), "sending, in doubt": does(givenUp(2, "outcome_unknown")),
+			"sending, in doubt": does(givenUp(2, "outcome_unknown")),
 		}, answer{}},
 		"GiveUp, bounced": {giveUp(givenUp(1, "bounced")), map[string]answer{
 			"sent": does(givenUp(1, "bounced")), "sent, late": does(givenUp(1, "bounced")),

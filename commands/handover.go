@@ -44,6 +44,16 @@ func (o *Handover) End() {
 	close(o.ended)
 }
 
+// overtake says that a change is acknowledged now, unless this has ended: it
+// may have while others were waited for.
+func (o *Handover) overtake() {
+	o.gate.mu.Lock()
+	defer o.gate.mu.Unlock()
+	if _, under := o.gate.under[o.event][o]; under {
+		o.overtaken.Store(true)
+	}
+}
+
 // BeginHandover is called before the look at the event. What is seen then may
 // be sent until End: a change that the look didn't see waits for it.
 func (h *Handler) BeginHandover(eventID, participantID string) *Handover {
@@ -108,7 +118,7 @@ func settle(ctx context.Context, waitFor []*Handover) {
 		case <-ctx.Done():
 		}
 		for _, late := range waitFor[i:] {
-			late.overtaken.Store(true)
+			late.overtake()
 		}
 		return
 	}

@@ -93,17 +93,15 @@ func TestChangesWaitForASecondAtMost(t *testing.T) {
 func TestAskingAgainIsToldNoEarlier(t *testing.T) {
 	inGate(t, func(t *testing.T, w *world, over *Handover) {
 		began := time.Now()
-		first, again := w.another(w.store), w.Handler
-		_ = first
 		one := make(chan result, 1)
 		go func() {
-			a, err := ask(again, decline("a"), once)
+			a, err := ask(w.Handler, decline("a"), once)
 			one <- result{a, err}
 		}()
 		synctest.Wait()
-		replayed := begin(context.Background(), again, decline("a"), once)
-		same := begin(context.Background(), again, decline("a"), alice)
-		removed := begin(context.Background(), again, RemoveParticipant{EventID: "e", ParticipantID: "none"}, alice)
+		replayed := begin(context.Background(), w.Handler, decline("a"), once)
+		same := begin(context.Background(), w.Handler, decline("a"), alice)
+		removed := begin(context.Background(), w.Handler, RemoveParticipant{EventID: "e", ParticipantID: "none"}, alice)
 		time.Sleep(500 * time.Millisecond)
 		for _, answered := range []<-chan result{one, replayed, same, removed} {
 			require.Empty(t, answered)

@@ -92,9 +92,43 @@ func (s *stream[T, S]) serve() {
 		if len(jobs) == 0 {
 			return
 		}
+		looks, jobs := s.split(jobs)
+		if len(looks) > 0 {
+			s.show(looks)
+		}
 		for len(jobs) > 0 {
 			jobs = jobs[s.decide(jobs):]
 		}
+	}
+}
+
+// split parts those who only look from those who want a change.
+func (s *stream[T, S]) split(jobs []*job[S]) (looks, changes []*job[S]) {
+	for _, j := range jobs {
+		if j.look != nil {
+			looks = append(looks, j)
+		} else {
+			changes = append(changes, j)
+		}
+	}
+	return looks, changes
+}
+
+// show answers looks at once: they need not wait for the write of changes that
+// nobody has been told of yet.
+func (s *stream[T, S]) show(looks []*job[S]) {
+	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+	defer cancel()
+	if err := s.catchUp(ctx); err != nil {
+		s.drop()
+		answerAll(looks, outOfTime(ctx, err))
+		return
+	}
+	for _, j := range looks {
+		if j.err = j.ctx.Err(); j.err == nil {
+			j.look(s.state, s.last)
+		}
+		j.answered()
 	}
 }
 
@@ -130,9 +164,7 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 		}
 		for _, j := range jobs[:n] {
 			j.position = s.position
-			if j.look == nil {
-				j.waitFor = s.h.gate.supersede(s.name, j.facts)
-			}
+			j.waitFor = s.h.gate.supersede(s.name, j.facts)
 			j.answered()
 		}
 		return n
@@ -180,18 +212,14 @@ func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n in
 		}
 		now := s.h.now()
 		now.Time = later(now.Time, s.latest)
-		j.err, j.facts, j.replayed = nil, nil, false
-		switch {
-		case j.ctx.Err() != nil:
-			j.err = j.ctx.Err()
-		case j.look != nil:
-			j.look(s.state, s.last)
-		default:
-			if err := s.decideOne(ctx, w, j, now); errors.Is(err, errWriteFirst) {
-				return n, nil
-			} else if err != nil {
-				return n + 1, err
-			}
+		j.facts, j.replayed = nil, false
+		if j.err = j.ctx.Err(); j.err != nil {
+			continue
+		}
+		if err := s.decideOne(ctx, w, j, now); errors.Is(err, errWriteFirst) {
+			return n, nil
+		} else if err != nil {
+			return n + 1, err
 		}
 	}
 	return len(jobs), nil

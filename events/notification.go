@@ -61,10 +61,20 @@ type SendingFailed struct {
 	NotificationID string    `json:"notification_id"`
 	EventID        string    `json:"event_id"`
 	Attempt        int       `json:"attempt"`
-	Class          string    `json:"class"` // "temporary", "rate_limited", "unknown", "broken"
+	Class          string    `json:"class"` // one of the Class… constants
 	Error          string    `json:"error"` // for people; no personal data
 	NextAttempt    time.Time `json:"next_attempt"`
 }
+
+// Why an attempt failed that is made again. Only temporary and unknown ones use
+// up the attempts that a notification has.
+const (
+	ClassTemporary   = "temporary"
+	ClassRateLimited = "rate_limited"
+	ClassUnknown     = "unknown"   // it may have been sent
+	ClassBroken      = "broken"    // our set-up, not the message
+	ClassPostponed   = "postponed" // the provider was not called
+)
 
 // NotificationFailed gives up. Attempt is 0 where none was under way.
 type NotificationFailed struct {

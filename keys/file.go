@@ -76,7 +76,7 @@ func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the keys in %s: %w", path, err)
 	}
-	ring, err := newRing(conn)
+	ring, err := newRing(conn, o.existing)
 	if err == nil {
 		// The file's name must last as long as its first key.
 		err = syncDir(dir)
@@ -94,7 +94,7 @@ func InMemory() *Ring {
 	if err != nil {
 		panic(err)
 	}
-	ring, err := newRing(conn)
+	ring, err := newRing(conn, false)
 	if err != nil {
 		panic(err)
 	}
@@ -176,11 +176,15 @@ func identify(conn *sqlite.Conn) error {
 	return nil
 }
 
-// newRing makes a ring of a connection, with the schema if it has none.
-func newRing(conn *sqlite.Conn) (*Ring, error) {
+// newRing makes a ring of a connection, with the schema if it has none, unless
+// there has to be one.
+func newRing(conn *sqlite.Conn, existing bool) (*Ring, error) {
 	id, err := resultInt(conn, "PRAGMA application_id")
 	if err != nil {
 		return nil, err
+	}
+	if id == 0 && existing {
+		return nil, fmt.Errorf("%w: the file is empty", ErrMissing)
 	}
 	if id == 0 {
 		if err := create(conn); err != nil {

@@ -133,3 +133,15 @@ func TestOpenRefuses(t *testing.T) {
 	_, err = keys.Open(ctx, t.TempDir())
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+// A restore onto a full disk leaves an empty file: with facts in the log, that
+// is a missing one, and not one to begin anew.
+func TestExistingRefusesAnEmptyFile(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, FileName), nil, 0o600))
+	_, err := Open(t.Context(), dir, Existing())
+	require.ErrorIs(t, err, ErrMissing)
+	info, err := os.Stat(filepath.Join(dir, FileName))
+	require.NoError(t, err)
+	require.Zero(t, info.Size())
+}

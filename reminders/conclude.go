@@ -14,10 +14,7 @@ import (
 
 // record concludes an attempt as its outcome says.
 func (s *sender) record(ctx context.Context, l *lane, n aggregates.Notification, m rendered, r channels.Result, began time.Time, overtaken bool) (verdict, skip) {
-	said := r.Detail
-	if r.Code != "" {
-		said = r.Code + ": " + r.Detail
-	}
+	said := said(r, m)
 	switch r.Outcome {
 	case channels.Accepted:
 		f := sentFact(l, n, m, r, began)
@@ -33,11 +30,11 @@ func (s *sender) record(ctx context.Context, l *lane, n aggregates.Notification,
 	now := s.now()
 	class, next := nextAttempt(r, n.Attempts, now, n.Expires, jitter())
 	switch {
-	case next.After(n.Expires) && class == ClassUnknown:
+	case next.After(n.Expires) && class == events.ClassUnknown:
 		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)
 	case next.After(n.Expires):
 		return s.conclude(ctx, n, commands.GiveUp{Fact: missed(n, n.InDoubt)}, hasFailed)
-	case n.Attempts >= maxAttempts && class != ClassBroken:
+	case n.Tries+1 >= maxTries && (class == events.ClassTemporary || class == events.ClassUnknown):
 		return s.giveUp(ctx, n, events.FailedExhausted, said)
 	}
 	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
@@ -55,7 +52,7 @@ func (s *sender) giveUp(ctx context.Context, n aggregates.Notification, reason, 
 func (s *sender) postpone(ctx context.Context, n aggregates.Notification, why error) (verdict, skip) {
 	next := latest(s.now().Add(refusedPause), n.ScheduledTime)
 	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
-		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: ClassTemporary, Error: why.Error(), NextAttempt: next.UTC().Truncate(time.Microsecond),
+		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: events.ClassPostponed, Error: why.Error(), NextAttempt: next.UTC().Truncate(time.Microsecond),
 	}}, hasFailed)
 }
 
@@ -88,6 +85,14 @@ func missed(n aggregates.Notification, doubt bool) events.NotificationFailed {
 	return events.NotificationFailed{NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Reason: reason}
 }
 
+// lasting tells whether asking again won't help: not the log as a whole is in
+// the way, but this notification's stream, what it would take, or the end.
+func lasting(err error) bool {
+	var refusal *aggregates.Refusal
+	return errors.As(err, &refusal) || errors.Is(err, eventstore.ErrClosed) || errors.Is(err, eventstore.ErrCorrupt) ||
+		errors.Is(err, eventstore.ErrTooLarge) || errors.Is(err, events.ErrNewerFact)
+}
+
 // conclude appends the outcome; where the log can't take it now, it goes on
 // trying, as nothing else keeps the notification from being sent again.
 func (s *sender) conclude(ctx context.Context, n aggregates.Notification, c commands.Command[*aggregates.Notification], v verdict) (verdict, skip) {
@@ -96,10 +101,9 @@ func (s *sender) conclude(ctx context.Context, n aggregates.Notification, c comm
 		if err == nil {
 			return v, skip{revision: answer.Revision, position: answer.Position}
 		}
-		var refusal *aggregates.Refusal
-		if ctx.Err() != nil || s.ended() || errors.As(err, &refusal) || errors.Is(err, eventstore.ErrClosed) {
+		if ctx.Err() != nil || s.ended() || lasting(err) {
 			s.logger.Error("an outcome could not be recorded: the notification is in doubt", "notification", n.ID, "error", err)
-			return notTried, skip{until: s.now().Add(refusedPause)}
+			return notTried, skip{until: s.now().Add(lastingPause)}
 		}
 		s.logger.Warn("an outcome could not be recorded and is tried again", "notification", n.ID, "error", err)
 		time.Sleep(pause)

@@ -115,7 +115,7 @@ func (s *sender) resume(ctx context.Context, l *lane, r row, running bool) (verd
 		}
 	}
 	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
-		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: ClassUnknown, Error: interrupted, NextAttempt: now,
+		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: events.ClassUnknown, Error: interrupted, NextAttempt: now,
 	}}, wasDropped)
 }
 
@@ -156,6 +156,9 @@ func (s *sender) claim(ctx context.Context, l *lane, r row, takeover bool) (c cl
 		return c, skip{}, false
 	}
 	s.logger.Warn("a notification could not be claimed and is tried again", "notification", r.ID, "error", err)
+	if lasting(err) {
+		return c, skip{until: s.now().Add(lastingPause)}, false
+	}
 	if !errors.Is(err, eventstore.ErrUnavailable) || errors.Is(err, eventstore.ErrUnknownOutcome) {
 		s.unclaim(ctx, r)
 	}
@@ -171,6 +174,9 @@ func (s *sender) unclaim(ctx context.Context, r row) {
 			if n.Status == aggregates.NotificationSending && n.Boot == s.boot {
 				s.postpone(ctx, n, errors.New("the log did not tell whether the attempt might begin"))
 			}
+			return
+		}
+		if lasting(err) {
 			return
 		}
 		time.Sleep(pause)
@@ -245,6 +251,6 @@ func (s *sender) recordLate(ctx context.Context, f events.NotificationSent) {
 func sentFact(l *lane, n aggregates.Notification, m rendered, r channels.Result, began time.Time) events.NotificationSent {
 	return events.NotificationSent{
 		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, SentTime: began.UTC().Truncate(time.Microsecond),
-		ProviderMessageID: r.Ref, To: channels.Mask(l.Kind, m.To), Personal: events.Personal{Key: m.key, Message: m.Text},
+		ProviderMessageID: plain(r.Ref, m), To: channels.Mask(l.Kind, m.To), Personal: events.Personal{Key: m.key, Message: m.Text},
 	}
 }

@@ -2,7 +2,6 @@ package reminders
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
@@ -12,23 +11,21 @@ func (s *sender) expire(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	var group sync.WaitGroup
-	for i := range rows {
-		r := rows[i]
+	for _, r := range rows {
 		s.mu.Lock()
 		mine := s.take(r, now)
 		s.mu.Unlock()
 		if !mine {
 			continue
 		}
-		group.Go(func() {
+		// Nobody waits: one that can't be concluded holds up no other.
+		s.inFlight.Go(func() {
 			verdict, left := s.miss(ctx, r)
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.leave(r, verdict, left)
 		})
 	}
-	group.Wait()
 	return nil
 }
 

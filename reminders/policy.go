@@ -5,20 +5,13 @@ import (
 	"time"
 
 	"github.com/belltower/belltower/channels"
-)
-
-// Classes of a failed attempt that is made again, as they stand in SendingFailed.
-const (
-	ClassTemporary   = "temporary"
-	ClassRateLimited = "rate_limited"
-	ClassUnknown     = "unknown"
-	ClassBroken      = "broken"
+	"github.com/belltower/belltower/events"
 )
 
 const (
-	// maxAttempts bounds the attempts that reach a provider which neither takes
-	// nor refuses the message.
-	maxAttempts = 20
+	// maxTries bounds the attempts after which a provider has neither taken nor
+	// refused the message, and has not said when it will.
+	maxTries = 20
 
 	firstBackoff  = 5 * time.Second
 	longestPause  = 15 * time.Minute
@@ -32,19 +25,19 @@ const (
 // Where we choose the time and it would be past expires, we try once halfway
 // there, as long as that is worth it.
 func nextAttempt(r channels.Result, attempt int, now, expires time.Time, jitter float64) (class string, next time.Time) {
-	class = ClassTemporary
+	class = events.ClassTemporary
 	pause := min(firstBackoff<<min(attempt-1, 10), longestPause)
 	pause += time.Duration(jitter * float64(pause) / 4)
 	switch told := r.NotBefore; {
 	case r.Outcome == channels.Broken:
-		class, pause = ClassBroken, brokenPause
+		class, pause = events.ClassBroken, brokenPause
 	case r.Outcome == channels.Unknown:
-		class = ClassUnknown
+		class = events.ClassUnknown
 	case r.Outcome == channels.Later && told.After(now):
 		if told.After(now.Add(maxRetryAfter)) {
 			told = now.Add(maxRetryAfter)
 		}
-		return ClassRateLimited, told.Add(time.Duration(jitter * float64(time.Second)))
+		return events.ClassRateLimited, told.Add(time.Duration(jitter * float64(time.Second)))
 	}
 	if left := expires.Sub(now); pause > left && left >= 2*firstBackoff {
 		pause = left / 2

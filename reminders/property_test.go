@@ -21,6 +21,7 @@ import (
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
 )
 
 // step is one thing that happens; a and b choose how.
@@ -30,9 +31,9 @@ type step struct {
 }
 
 // whats are the things that happen, as often as they stand here.
-var whats = strings.Fields(`register register register register register respond respond respond respond remove
+var whats = strings.Fields(`register register register register register respond respond respond respond respond respond respond remove
 	contact contact move move remind remind unremind capacity capacity announce announce cancel delete
-	wait wait wait wait wait wait crash crash crash crash restart rebuild rebuild stop go mood mood mood hand bounce`)
+	slow slow wait wait wait wait wait wait crash crash crash crash restart rebuild rebuild stop go mood mood mood hand bounce`)
 
 func drawHistory(t *rapid.T) []step {
 	one := rapid.Custom(func(t *rapid.T) step {
@@ -45,7 +46,9 @@ func drawHistory(t *rapid.T) []step {
 type player struct {
 	*world
 	people, rules, messages int
+	declined                map[string]bool
 	mood                    atomic.Int64
+	slow, appends           atomic.Int64
 	acked                   atomic.Int64 // revision of the event that its callers know of
 
 	mu     sync.Mutex
@@ -93,6 +96,18 @@ func (p *player) answer(ctx context.Context, m channels.Message, n int) channels
 	return accepted(n)
 }
 
+// delay lets appends take their time, each another, so that they overtake one another.
+func (p *player) delay(string, []eventstore.NewRecord) <-chan struct{} {
+	n := p.appends.Add(1)
+	slow := p.slow.Load()
+	if slow == 0 || n%(slow+1) == 0 {
+		return nil
+	}
+	done := make(chan struct{})
+	time.AfterFunc(time.Duration(n*n%97)*3*time.Millisecond, func() { close(done) })
+	return done
+}
+
 func (p *player) note(what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,9 +144,15 @@ func (p *player) play(s step) {
 			p.people++
 		}
 	case "respond":
-		response := []string{aggregates.Declined, aggregates.Accepted, aggregates.Tentative}[s.b%3]
-		if ask(p, commands.Respond{EventID: eventID, ParticipantID: p.somebody(s.a % 4), Response: response}) && response == aggregates.Declined {
-			p.note("decline")
+		who := p.somebody(s.a % 4)
+		response := aggregates.Declined
+		if p.declined[who] || s.b%5 == 0 { // most come back
+			response = []string{aggregates.Accepted, aggregates.Tentative}[s.b%2]
+		}
+		if ask(p, commands.Respond{EventID: eventID, ParticipantID: who, Response: response}) {
+			if p.declined[who] = response == aggregates.Declined; p.declined[who] {
+				p.note("decline")
+			}
 		}
 	case "remove":
 		ask(p, commands.RemoveParticipant{EventID: eventID, ParticipantID: p.somebody(s.a)})
@@ -207,6 +228,8 @@ func (p *player) play(s step) {
 		ask(p, commands.StopProcessor{})
 	case "go":
 		ask(p, commands.StartProcessor{})
+	case "slow":
+		p.slow.Store(int64(s.a % 4))
 	case "mood":
 		p.mood.Store(int64([]int{0, 0, 1, 2, 3, 4, 5, 10, 10, 10}[s.a%10]))
 	case "hand", "bounce":
@@ -289,6 +312,7 @@ func (p *player) settle() {
 	p.fail.Store(nil)
 	p.failAfter.Store(nil)
 	p.mood.Store(0)
+	p.slow.Store(0)
 	ask(p, commands.StartProcessor{})
 	time.Sleep(2 * time.Minute) // what hangs comes back, circuits close
 	synctest.Wait()
@@ -303,8 +327,9 @@ func playHistory(t *testing.T, history []step, watch func(seen map[string]bool, 
 	defer os.RemoveAll(dir)
 	synctest.Test(t, func(t *testing.T) {
 		defer time.Sleep(time.Hour)
-		p := &player{world: newWorld(t, dir), seen: map[string]bool{}}
+		p := &player{world: newWorld(t, dir), seen: map[string]bool{}, declined: map[string]bool{}}
 		p.drain = 0
+		p.wrap = func(s eventstore.Store) eventstore.Store { return held{s, p.delay} }
 		p.email.answer, p.sms.answer = p.answer, p.answer
 		time.Sleep(time.Until(noon))
 		p.start()

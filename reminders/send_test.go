@@ -99,19 +99,39 @@ func TestBackoffUntilItExpires(t *testing.T) {
 	})
 }
 
+// Waiting as told uses up nothing: the message goes when the provider takes it.
+func TestWaitingAsToldUsesUpNoAttempts(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(30*24*time.Hour, 0)
+		w.register("ann")
+		w.email.answer = func(_ context.Context, _ channels.Message, n int) channels.Result {
+			if n <= 2*maxTries {
+				return channels.Result{Outcome: channels.Later, Code: "429", NotBefore: time.Now().Add(time.Minute)}
+			}
+			return channels.Result{Outcome: channels.Accepted}
+		}
+		do(w, commands.Announce{EventID: eventID, AnnouncementID: "a", Fields: aggregates.AnnouncementFields{Message: "x"}})
+		at(2 * time.Hour)
+		n := w.only()
+		require.Equal(t, aggregates.NotificationSent, n.Status)
+		require.Greater(t, n.Attempts, maxTries)
+	})
+}
+
 func TestAttemptsAreUsedUp(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.event(30*24*time.Hour, 0)
 		w.register("ann")
 		w.email.answer = func(_ context.Context, m channels.Message, n int) channels.Result {
-			return channels.Result{Outcome: channels.Later, NotBefore: time.Now().Add(time.Minute)}
+			return channels.Result{Outcome: channels.Later, Code: "451", Detail: "not now, " + m.To}
 		}
 		do(w, commands.Announce{EventID: eventID, AnnouncementID: "a", Fields: aggregates.AnnouncementFields{Message: "x"}})
-		at(2 * time.Hour)
+		at(12 * time.Hour)
 		n := w.only()
 		require.Equal(t, aggregates.NotificationFailed, n.Status)
-		require.Equal(t, maxAttempts, n.Attempts)
-		require.Len(t, w.email.deliveries(), maxAttempts)
+		require.Equal(t, "451: not now, …", n.LastError)
+		require.Equal(t, maxTries, n.Attempts)
+		require.Len(t, w.email.deliveries(), maxTries)
 	})
 }
 

@@ -23,6 +23,8 @@ const (
 	expiredPause = 100 * time.Millisecond
 	// refusedPause keeps one that could not be claimed or concluded from being tried at once again.
 	refusedPause = time.Second
+	// lastingPause is for one whose own stream can't be read or written.
+	lastingPause = time.Minute
 )
 
 // sender sends what is due, by the clock.
@@ -209,10 +211,13 @@ func (s *sender) fill(ctx context.Context, l *lane, now time.Time) error {
 	s.mu.Lock()
 	wanted := len(l.queue) < fetchSize/4 && !now.Before(l.resumeAt)
 	hidden := len(s.busy) + len(s.skip)
-	s.mu.Unlock()
 	if !wanted {
+		// What becomes due meanwhile is read once the queue is shorter.
+		l.more = l.more || len(l.queue) > 0
+		s.mu.Unlock()
 		return nil
 	}
+	s.mu.Unlock()
 	rows, err := s.table.due(ctx, l.Name, now, fetchSize+hidden)
 	if err != nil {
 		return err

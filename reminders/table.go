@@ -67,6 +67,9 @@ func openTable(dir string, logger *slog.Logger) (*table, error) {
 	if err == nil {
 		return t, nil
 	}
+	if !damaged(err) {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	logger.Warn("the planner's table can't be used and is built anew from the log", "path", path, "error", err)
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -77,6 +80,19 @@ func openTable(dir string, logger *slog.Logger) (*table, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return t, nil
+}
+
+// errOther says that the table is not one to go on with.
+var errOther = errors.New("the table is damaged or of another version")
+
+// damaged tells whether a new table helps: it doesn't against a full disk or a
+// folder that can't be written.
+func damaged(err error) bool {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultNotADB, sqlite.ResultCorrupt, sqlite.ResultFormat:
+		return true
+	}
+	return errors.Is(err, errOther)
 }
 
 func tryTable(path string) (_ *table, err error) {
@@ -110,12 +126,12 @@ func tryTable(path string) (_ *table, err error) {
 	case tableVersion:
 		err = sqlitex.ExecuteTransient(conn, "PRAGMA quick_check(1)", &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
 			if said := s.ColumnText(0); said != "ok" {
-				return errors.New(said)
+				return fmt.Errorf("%w: %s", errOther, said)
 			}
 			return nil
 		}})
 	default:
-		err = fmt.Errorf("version %d", version)
+		err = fmt.Errorf("%w: version %d", errOther, version)
 	}
 	if err != nil {
 		return nil, err
@@ -202,7 +218,7 @@ func (t *table) apply(f events.Fact, revision int64) error {
 			f.Boot, f.ForMillis, f.Attempt, f.InDoubt, revision, f.NotificationID, revision)
 	case events.SendingFailed:
 		return t.exec("UPDATE open SET boot = '', due = max(due, ?), in_doubt = in_doubt OR ?, revision = ? WHERE id = ? AND revision < ?",
-			f.NextAttempt.UnixMicro(), f.Class == ClassUnknown, revision, f.NotificationID, revision)
+			f.NextAttempt.UnixMicro(), f.Class == events.ClassUnknown, revision, f.NotificationID, revision)
 	case events.NotificationCancelled:
 		return t.remove(f.NotificationID, revision)
 	case events.NotificationSent:

@@ -134,7 +134,7 @@ func (w *world) start() {
 	w.check(err)
 	w.r = r
 	w.running.Go(func() {
-		if err := r.Run(ctx, w.drain); err != nil && ctx.Err() == nil {
+		if err := r.Run(ctx, w.drain); err != nil && ctx.Err() == nil && !errors.Is(err, eventstore.ErrClosed) {
 			panic(err)
 		}
 	})

@@ -1,0 +1,118 @@
+package reminders
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// spoil puts a fact of a newer version behind a notification's stream.
+func spoil(w *world, id string) {
+	stream := commands.NotificationStream(id)
+	last, _, err := w.store.ReadLast(context.Background(), stream)
+	w.check(err)
+	_, err = w.store.Append(context.Background(), stream, last.Revision, []eventstore.NewRecord{{
+		ID: uuid.New(), Type: "NotificationEscalated", Data: []byte("{}"), Metadata: []byte(`{"actor":"x","occurred_at":"2000-01-01T12:00:01Z"}`),
+	}})
+	w.check(err)
+}
+
+// Streams that can't be read hold up neither the others on the channel nor the end.
+func TestStreamsThatCantBeReadHoldUpNoOthers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(3*time.Hour, 0)
+		w.reminder("r", 60)
+		for i := range 6 {
+			w.register(fmt.Sprint("p", i))
+		}
+		at(time.Minute)
+		w.stop()
+		spoilt := 0
+		for id, n := range w.notifications() {
+			if n.ParticipantID != "p5" && spoilt < 2 {
+				spoil(w, id)
+				spoilt++
+			}
+		}
+		w.start() // with a cold cache, as after going back to an older version
+		at(2*time.Hour + 30*time.Minute)
+		require.Len(t, w.email.deliveries(), 4)
+		require.Zero(t, w.r.sender.inFlightNow())
+		at(4 * time.Hour) // the two have expired: they hold up nothing either
+	}, func(w *world) { w.tune = func(r []channels.Registration) { r[0].Workers = 2 } })
+}
+
+// After a restart the table may still show a claim that was concluded: on a
+// channel that holds unknown outcomes, it is no unknown outcome.
+func TestAClaimThatWasConcludedIsNotHeld(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(3*time.Hour, 0)
+		w.reminder("r", 120)
+		w.register("p")
+		w.email.setAnswer(func(_ context.Context, _ channels.Message, n int) channels.Result {
+			if n == 1 {
+				time.Sleep(3 * time.Second)
+				return channels.Result{Outcome: channels.Later, Code: "busy"}
+			}
+			return accepted(n)
+		})
+		at(time.Hour + time.Second)
+		w.stop() // what is in flight is concluded: it was not taken, and is tried again
+		w.start()
+		at(2 * time.Hour)
+		require.Equal(t, aggregates.NotificationSent, w.only().Status)
+	}, func(w *world) { w.tune = func(r []channels.Registration) { r[0].HoldUnknown = true } })
+}
+
+// slowStore takes its time to sync.
+type slowStore struct {
+	eventstore.Store
+	takes time.Duration
+}
+
+func (s slowStore) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
+	time.Sleep(s.takes)
+	return s.Store.Append(ctx, stream, expected, records)
+}
+
+// A look doesn't wait for the writes of an event that changes all the time.
+func TestALookAtABusyEventIsFresh(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(3*time.Hour, 0)
+		w.reminder("r", 120)
+		w.register("p")
+		at(time.Hour - time.Second)
+		stop := make(chan struct{})
+		for g := range 8 {
+			go func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+						title := fmt.Sprint("t", g, i)
+						_, _ = try(w, commands.ChangeEvent{EventID: eventID, Patch: aggregates.EventPatch{Title: aggregates.Patch[string]{Given: true, Value: title}}})
+					}
+				}
+			}()
+		}
+		at(time.Hour + 10*time.Second)
+		close(stop)
+		synctest.Wait()
+		n := w.only()
+		require.Equal(t, aggregates.NotificationSent, n.Status)
+		require.Equal(t, 1, n.Attempts)
+	}, func(w *world) {
+		w.wrap = func(s eventstore.Store) eventstore.Store { return slowStore{s, 120 * time.Millisecond} }
+	})
+}
