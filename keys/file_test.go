@@ -138,10 +138,10 @@ func TestOpenRefuses(t *testing.T) {
 // is a missing one, and not one to begin anew.
 func TestExistingRefusesAnEmptyFile(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, FileName), nil, 0o600))
-	_, err := Open(t.Context(), dir, Existing())
-	require.ErrorIs(t, err, ErrMissing)
-	info, err := os.Stat(filepath.Join(dir, FileName))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, keys.FileName), nil, 0o600))
+	_, err := keys.Open(t.Context(), dir, keys.Existing())
+	require.ErrorIs(t, err, keys.ErrMissing)
+	info, err := os.Stat(filepath.Join(dir, keys.FileName))
 	require.NoError(t, err)
 	require.Zero(t, info.Size())
 }
