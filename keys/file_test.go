@@ -139,9 +139,8 @@ func TestOpenRefuses(t *testing.T) {
 func TestExistingRefusesAnEmptyFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, keys.FileName), nil, 0o600))
-	_, err := keys.Open(t.Context(), dir, keys.Existing())
-	require.ErrorIs(t, err, keys.ErrMissing)
-	info, err := os.Stat(filepath.Join(dir, keys.FileName))
-	require.NoError(t, err)
-	require.Zero(t, info.Size())
+	for range 2 {
+		_, err := keys.Open(t.Context(), dir, keys.Existing())
+		require.ErrorIs(t, err, keys.ErrMissing)
+	}
 }
