@@ -51,12 +51,11 @@ type player struct {
 	slow, appends           atomic.Int64
 	acked                   atomic.Int64 // revision of the event that its callers know of
 
-	mu     sync.Mutex
-	sends  []sending
-	seen   map[string]bool // what the history had in it
-	lose   bool            // the planner's table, with the next crash
-	dead   atomic.Bool     // the process that the store has cut off
-	strict bool
+	mu    sync.Mutex
+	sends []sending
+	seen  map[string]bool // what the history had in it
+	lose  bool            // the planner's table, with the next crash
+	dead  atomic.Bool     // the process that the store has cut off
 }
 
 // sending is a call of a provider.
@@ -320,7 +319,7 @@ func (p *player) settle() {
 
 // playHistory plays a history in a bubble and tells what is wrong.
 func playHistory(t *testing.T, history []step, watch func(seen map[string]bool, log []commands.Entry)) (err error) {
-	dir, mkErr := os.MkdirTemp(t.TempDir(), "")
+	dir, mkErr := os.MkdirTemp(t.TempDir(), "") //nolint:usetesting // a test plays many histories, and each leaves its folder
 	if mkErr != nil {
 		return mkErr
 	}

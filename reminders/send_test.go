@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/aggregates"
@@ -359,7 +360,7 @@ func TestStopAndStart(t *testing.T) {
 		go func() {
 			defer close(stopped)
 			_, err := w.r.Stop(context.Background(), caller)
-			require.NoError(t, err)
+			assert.NoError(t, err)
 		}()
 		synctest.Wait()
 		status, err := w.r.Status(t.Context())

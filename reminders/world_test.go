@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -123,7 +122,7 @@ func (w *world) start() {
 	ctx, end := context.WithCancel(context.Background())
 	w.end = end
 	if w.audited {
-		models, err := projections.Open(ctx, w.dir, projections.Options{Store: seen, Keys: w.ring, Now: w.now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		models, err := projections.Open(ctx, w.dir, projections.Options{Store: seen, Keys: w.ring, Now: w.now, Logger: slog.New(slog.DiscardHandler)})
 		w.check(err)
 		w.models = models
 		w.running.Go(func() { _ = models.Follow(ctx) })
