@@ -33,11 +33,13 @@ type Options struct {
 	Channels    map[string]aggregates.AddressKind
 }
 
-// DefaultCacheFacts bounds the states that a Handler keeps, by the facts that they were folded from.
-const DefaultCacheFacts = 1_000_000
-
-// slotCost is what a kept stream costs beside its facts, counted in facts.
-const slotCost = 4
+// The states that a Handler keeps are bounded by what they were folded from: a
+// fact costs one for each unitBytes of it, and a stream slotCost more.
+const (
+	maxCost   = 400_000
+	unitBytes = 512
+	slotCost  = 4
+)
 
 // Handler decides commands: one at a time for each stream, many streams at once.
 // Its methods may be called concurrently.
@@ -66,7 +68,7 @@ type slot struct {
 // NewHandler returns a Handler; Close ends it.
 func NewHandler(o Options) *Handler {
 	return &Handler{
-		o: o, limit: DefaultCacheFacts, batch: maxWriteFacts, gate: newGate(),
+		o: o, limit: maxCost, batch: maxWriteFacts, gate: newGate(),
 		streams: map[string]*list.Element{}, recent: list.New(),
 	}
 }

@@ -65,10 +65,10 @@ type stream[T any, S State[T]] struct {
 	position eventstore.Position
 	latest   time.Time // of the last fact
 	noted    map[string]noted
-	facts    atomic.Int64
+	cost     atomic.Int64 // of what the state was folded from
 }
 
-func (s *stream[T, S]) folded() int64 { return s.facts.Load() }
+func (s *stream[T, S]) folded() int64 { return s.cost.Load() }
 
 func (s *stream[T, S]) enqueue(j *job[S]) {
 	s.mu.Lock()
@@ -292,8 +292,8 @@ func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Tim
 		return errWriteFirst
 	}
 	w.records, w.bytes = append(w.records, records...), w.bytes+bytes
-	for _, f := range facts {
-		s.evolve(f, s.last+1, at)
+	for i, f := range facts {
+		s.evolve(f, s.last+1, at, len(records[i].Data)+len(metadata))
 	}
 	if j.request != nil {
 		s.note(*j.request, s.last, at)
@@ -301,10 +301,10 @@ func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Tim
 	return nil
 }
 
-func (s *stream[T, S]) evolve(f events.Fact, revision int64, at time.Time) {
+func (s *stream[T, S]) evolve(f events.Fact, revision int64, at time.Time, size int) {
 	s.state.Evolve(f, aggregates.Stamp{Revision: revision, At: at})
 	s.last, s.latest = revision, at
-	s.facts.Store(revision + 1)
+	s.cost.Add(1 + int64(size/unitBytes))
 }
 
 func (s *stream[T, S]) note(r events.Request, revision int64, at time.Time) {
@@ -338,10 +338,10 @@ func (s *stream[T, S]) catchUp(ctx context.Context) error {
 	if s.state == nil {
 		s.state, s.last = S(new(T)), eventstore.NoStream
 		s.position, s.latest, s.noted = eventstore.Start, time.Time{}, nil
-		s.facts.Store(0)
+		s.cost.Store(0)
 	}
 	return s.h.readFacts(ctx, s.name, s.last+1, func(r eventstore.Record, f events.Fact, m events.Metadata) error {
-		s.evolve(f, r.Revision, m.OccurredAt)
+		s.evolve(f, r.Revision, m.OccurredAt, len(r.Data)+len(r.Metadata))
 		s.position = r.Position
 		if m.Request != nil {
 			s.note(*m.Request, r.Revision, m.OccurredAt)
@@ -353,7 +353,7 @@ func (s *stream[T, S]) catchUp(ctx context.Context) error {
 // drop forgets the state: it holds facts that were not appended, or lacks some that were.
 func (s *stream[T, S]) drop() {
 	s.state = nil
-	s.facts.Store(0)
+	s.cost.Store(0)
 }
 
 // append writes w. Where the outcome is unknown, it is settled before anything
