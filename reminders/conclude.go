@@ -103,7 +103,7 @@ func (s *sender) conclude(ctx context.Context, n aggregates.Notification, c comm
 		}
 		if ctx.Err() != nil || s.ended() || lasting(err) {
 			s.logger.Error("an outcome could not be recorded: the notification is in doubt", "notification", n.ID, "error", err)
-			return notTried, skip{until: s.now().Add(lastingPause)}
+			return notTried, skip{until: s.now().Add(refusedPause)}
 		}
 		s.logger.Warn("an outcome could not be recorded and is tried again", "notification", n.ID, "error", err)
 		time.Sleep(pause)

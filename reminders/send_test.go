@@ -595,3 +595,26 @@ func TestRendersWhatIsThen(t *testing.T) {
 		require.Equal(t, "Recital", given[0].Subject)
 	})
 }
+
+// Once a try has shown that the provider works again, nobody waits any longer.
+func TestRecoveredCircuitHoldsUpNobody(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.email.setAnswer(always(channels.Result{Outcome: channels.Later, Code: "503"}))
+		w.event(3*time.Hour, 0)
+		w.reminder("early", 120)
+		for i := range 10 {
+			w.register(fmt.Sprint("p", i))
+		}
+		at(time.Hour)
+		for _, n := range w.notifications() { // they are not to probe the circuit
+			do(w, commands.CancelNotificationByHand{NotificationID: n.ID})
+		}
+		do(w, commands.Announce{EventID: eventID, AnnouncementID: "a", Fields: aggregates.AnnouncementFields{
+			Message: "x", SendAt: new(noon.Add(2 * time.Hour)),
+		}})
+		w.email.setAnswer(nil)
+		before := len(w.email.deliveries())
+		at(2 * time.Hour)
+		require.Len(t, w.email.deliveries(), before+10)
+	})
+}

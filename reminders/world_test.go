@@ -30,6 +30,7 @@ import (
 type world struct {
 	t         testing.TB
 	store     *memstore.Store
+	present   atomic.Pointer[memstore.Store]          // store, for calls of providers that outlive a kill
 	wrap      func(eventstore.Store) eventstore.Store // what the parts see of the store
 	ring      *keys.Ring
 	dir       string
@@ -82,7 +83,6 @@ func newWorld(t testing.TB, dir string) *world {
 
 // adopt makes a store ours.
 func (w *world) adopt(s *memstore.Store) {
-	w.store = s
 	hook := func(h *hook) func(int) error {
 		return func(n int) error {
 			if f := h.Load(); f != nil {
@@ -92,6 +92,8 @@ func (w *world) adopt(s *memstore.Store) {
 		}
 	}
 	s.Now, s.Fail, s.FailAfter = w.now, hook(&w.fail), hook(&w.failAfter)
+	w.store = s
+	w.present.Store(s)
 }
 
 // hook is a memstore hook that can be exchanged at any time.
