@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
@@ -29,11 +32,15 @@ const (
 func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool) (verdict, skip) {
 	report, err := l.circuit.Allow()
 	if err != nil {
-		s.pause(l, refusedPause)
+		s.awaitProbe(l)
 		return notTried, skip{}
 	}
 	called := errNotSent
-	defer func() { report(called) }()
+	tell := sync.OnceFunc(func() {
+		report(called)
+		s.probed(l)
+	})
+	defer tell()
 
 	if ctx.Err() != nil {
 		return notTried, skip{}
@@ -71,6 +78,7 @@ func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool) (ve
 		s.overtaken.Add(1)
 	}
 	called = failure(result)
+	tell()
 	if result.Outcome == channels.Broken {
 		s.pause(l, brokenPause)
 	}
@@ -84,8 +92,32 @@ var errNotSent = errors.New("not sent")
 func (s *sender) pause(l *lane, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.resumeAt = latest(l.resumeAt, s.now().Add(d))
+	l.resumeAt, l.probing = latest(l.resumeAt, s.now().Add(d)), false
 	s.flush(l)
+}
+
+// awaitProbe lets nothing be sent on l until its circuit may be tried, or one
+// who tries it has shown that its provider works again.
+func (s *sender) awaitProbe(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.circuit.State() == gobreaker.StateClosed {
+		return // meanwhile somebody has shown it
+	}
+	if now := s.now(); !now.Before(l.resumeAt) {
+		l.resumeAt, l.probing = now.Add(refusedPause), true
+	}
+	s.flush(l)
+}
+
+// probed lets those go who wait for a circuit that is closed now.
+func (s *sender) probed(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.probing && l.circuit.State() == gobreaker.StateClosed {
+		l.resumeAt, l.probing = s.now(), false
+		s.poke()
+	}
 }
 
 // unsent concludes a claim after which nothing was sent: for a reason, as it is

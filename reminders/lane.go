@@ -22,6 +22,7 @@ type lane struct {
 	queue    []row
 	more     bool      // more was due than could be read ahead
 	resumeAt time.Time // not before, while the circuit is open
+	probing  bool      // resumeAt is only until somebody has tried the circuit
 	tokenAt  time.Time // not before, as so many were sent in the last second
 }
 

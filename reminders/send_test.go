@@ -612,9 +612,14 @@ func TestRecoveredCircuitHoldsUpNobody(t *testing.T) {
 		do(w, commands.Announce{EventID: eventID, AnnouncementID: "a", Fields: aggregates.AnnouncementFields{
 			Message: "x", SendAt: new(noon.Add(2 * time.Hour)),
 		}})
-		w.email.setAnswer(nil)
+		w.email.setAnswer(func(_ context.Context, _ channels.Message, n int) channels.Result {
+			time.Sleep(100 * time.Millisecond)
+			return accepted(n)
+		})
 		before := len(w.email.deliveries())
 		at(2 * time.Hour)
+		require.Len(t, w.email.deliveries(), before+1, "one tries the provider")
+		at(2*time.Hour + 200*time.Millisecond)
 		require.Len(t, w.email.deliveries(), before+10)
 	})
 }
