@@ -64,6 +64,7 @@ type stream[T any, S State[T]] struct {
 	last     int64
 	position eventstore.Position
 	latest   time.Time // of the last fact
+	awaited  int64     // revision of a fact that may still come, as nobody knows what became of its append
 	noted    map[string]noted
 	cost     atomic.Int64 // of what the state was folded from
 }
@@ -157,6 +158,9 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 				jobs = jobs[:n/2]
 				continue
 			} else if err != nil {
+				if errors.Is(err, eventstore.ErrUnknownOutcome) {
+					s.awaited = write.expected + 1
+				}
 				s.drop()
 				return answerAll(jobs[:n], outOfTime(ctx, err))
 			}
@@ -332,7 +336,7 @@ func (s *stream[T, S]) replay(ctx context.Context, j *job[S], before noted) {
 
 // catchUp makes the state that of the stream's end.
 func (s *stream[T, S]) catchUp(ctx context.Context) error {
-	if s.state != nil && s.h.o.Store.Exclusive() {
+	if s.state != nil && s.h.o.Store.Exclusive() && s.last >= s.awaited {
 		return nil
 	}
 	if s.state == nil {

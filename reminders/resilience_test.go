@@ -3,6 +3,7 @@ package reminders
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -115,4 +117,56 @@ func TestALookAtABusyEventIsFresh(t *testing.T) {
 	}, func(w *world) {
 		w.wrap = func(s eventstore.Store) eventstore.Store { return slowStore{s, 120 * time.Millisecond} }
 	})
+}
+
+// hangs is a store whose disk hangs over the first claim: nobody knows what
+// becomes of it, and it is on disk once the disk comes back.
+type hangs struct {
+	eventstore.Store
+	begun *atomic.Bool
+	until time.Time
+}
+
+func (h hangs) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
+	left := time.Until(h.until)
+	if left <= 0 || (!h.begun.Load() && records[0].Type != "SendingStarted") {
+		return h.Store.Append(ctx, stream, expected, records)
+	}
+	if !h.begun.Swap(true) {
+		time.AfterFunc(left, func() { _, _ = h.Store.Append(context.Background(), stream, expected, records) })
+	}
+	select {
+	case <-time.After(left):
+		return h.Store.Append(ctx, stream, expected, records)
+	case <-ctx.Done():
+		return eventstore.Start, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// A claim of ours that comes to be after we have given up on it is nobody's:
+// it doesn't stay SENDING until the next start.
+func TestAClaimThatComesMuchLaterIsGivenBack(t *testing.T) {
+	for name, hold := range map[string]bool{"tried again": false, "held": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.event(3*time.Hour, 0)
+				w.reminder("r", 120)
+				w.register("p")
+				at(time.Hour + 59*time.Second)
+				require.Equal(t, aggregates.NotificationPending, w.only().Status)
+				at(time.Hour + 70*time.Second)
+				if hold {
+					require.Equal(t, events.FailedOutcomeUnknown, w.only().LastError)
+					return
+				}
+				require.Equal(t, aggregates.NotificationSent, w.only().Status)
+				require.Len(t, w.email.deliveries(), 1)
+			}, func(w *world) {
+				w.tune = func(r []channels.Registration) { r[0].HoldUnknown = hold }
+				w.wrap = func(s eventstore.Store) eventstore.Store {
+					return hangs{s, &atomic.Bool{}, noon.Add(time.Hour + time.Minute)}
+				}
+			})
+		})
+	}
 }
