@@ -133,7 +133,7 @@ func (h hangs) Append(ctx context.Context, stream string, expected int64, record
 		return h.Store.Append(ctx, stream, expected, records)
 	}
 	if !h.begun.Swap(true) {
-		time.AfterFunc(left, func() { _, _ = h.Store.Append(context.Background(), stream, expected, records) })
+		time.AfterFunc(left-time.Millisecond, func() { _, _ = h.Store.Append(context.Background(), stream, expected, records) })
 	}
 	select {
 	case <-time.After(left):
@@ -154,7 +154,9 @@ func TestAClaimThatComesMuchLaterIsGivenBack(t *testing.T) {
 				w.register("p")
 				at(time.Hour + 59*time.Second)
 				require.Equal(t, aggregates.NotificationPending, w.only().Status)
-				at(time.Hour + 70*time.Second)
+				at(time.Hour + time.Minute)
+				require.Equal(t, aggregates.NotificationSending, w.only().Status)
+				at(time.Hour + 4*time.Minute)
 				if hold {
 					require.Equal(t, events.FailedOutcomeUnknown, w.only().LastError)
 					return

@@ -275,9 +275,14 @@ func (t *table) expired(ctx context.Context, now time.Time, limit int) ([]row, e
 	return t.rows(ctx, "boot = '' AND expires < ? ORDER BY expires LIMIT ?", now.UnixMicro(), limit)
 }
 
-// claimed gives the rows that a process other than boot has claimed.
-func (t *table) claimed(ctx context.Context, boot string, limit int) ([]row, error) {
+// claimedByOthers gives rows that a process other than boot has claimed.
+func (t *table) claimedByOthers(ctx context.Context, boot string, limit int) ([]row, error) {
 	return t.rows(ctx, "boot <> '' AND boot <> ? LIMIT ?", boot, limit)
+}
+
+// claimedBy gives the rows that the process boot has claimed.
+func (t *table) claimedBy(ctx context.Context, boot string) ([]row, error) {
+	return t.rows(ctx, "boot <> '' AND boot = ?", boot)
 }
 
 // next tells when the next PENDING row of a channel becomes due after now; zero where none does.
