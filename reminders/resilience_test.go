@@ -3,6 +3,7 @@ package reminders
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,40 @@ func TestStreamsThatCantBeReadHoldUpNoOthers(t *testing.T) {
 		require.Zero(t, w.r.sender.inFlightNow())
 		at(4 * time.Hour) // the two have expired: they hold up nothing either
 	}, func(w *world) { w.tune = func(r []channels.Registration) { r[0].Workers = 2 } })
+}
+
+// torn is a store in which the streams of events can't be read.
+type torn struct {
+	eventstore.Store
+	is *atomic.Bool
+}
+
+func (s torn) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
+	if s.is.Load() && strings.HasPrefix(stream, "event-") {
+		return nil, fmt.Errorf("%w: %s", eventstore.ErrCorrupt, stream)
+	}
+	return s.Store.ReadStream(ctx, stream, from, limit)
+}
+
+// An event that can't be read isn't tried once a second: each try leaves two
+// facts in the log.
+func TestAnEventThatCantBeReadIsTriedRarely(t *testing.T) {
+	var damaged atomic.Bool
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(3*time.Hour, 0)
+		w.reminder("r", 60)
+		w.register("p")
+		at(time.Minute)
+		w.stop()
+		damaged.Store(true)
+		w.start() // with a cold cache
+		at(2*time.Hour + 10*time.Minute + time.Second)
+		require.Equal(t, aggregates.NotificationPending, w.only().Status)
+		require.InDelta(t, 11, w.only().Attempts, 1)
+		damaged.Store(false)
+		at(2*time.Hour + 12*time.Minute)
+		require.Equal(t, aggregates.NotificationSent, w.only().Status)
+	}, func(w *world) { w.wrap = func(s eventstore.Store) eventstore.Store { return torn{s, &damaged} } })
 }
 
 // After a restart the table may still show a claim that was concluded: on a
