@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -50,6 +51,30 @@ func TestAppendThatFailedForMany(t *testing.T) {
 	s, _ := look(t, w.Handler)
 	require.Zero(t, s.Confirmed)
 	w.must(register("a"))
+}
+
+// keyless is a ring that has run out of keys.
+type keyless struct{ Keys }
+
+func (keyless) Take(context.Context) (int64, error) { return 0, errors.New("full") }
+
+// Who can't be served holds up none of those who are decided with them.
+func TestEachIsAnsweredForItself(t *testing.T) {
+	w := newWorld(t)
+	w.must(ScheduleEvent{EventID: "e", Fields: fields(0)})
+	w.must(register("a"))
+	w.o.Keys = keyless{w.ring}
+	answers := w.together(retitle("x"), register("b"), decline("a"), register("c"), retitle("y"))
+	for i, refused := range []bool{false, true, false, true, false} {
+		if refused {
+			require.ErrorIs(t, answers[i].err, eventstore.ErrUnavailable)
+		} else {
+			require.NoError(t, answers[i].err)
+		}
+	}
+	s, last := look(t, w.Handler)
+	require.Equal(t, "y", s.Title)
+	require.EqualValues(t, 1+1+3, last, "with the one that was held up")
 }
 
 // A cut connection is settled before anybody is answered.

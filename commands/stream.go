@@ -144,7 +144,11 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 		}
 		write := write{expected: s.last}
 		n, err := s.fill(ctx, &write, jobs)
-		if err != nil {
+		if err != nil && n > 1 {
+			s.drop()
+			jobs = jobs[:n-1] // the last of the n alone is in the way
+			continue
+		} else if err != nil {
 			s.drop()
 			return answerAll(jobs[:n], outOfTime(ctx, err))
 		}
@@ -208,7 +212,8 @@ type write struct {
 var errWriteFirst = errors.New("write first")
 
 // fill decides jobs on the state as it will be after the write, until the
-// write is full; n is how many it decided, at least one. An error concerns all n.
+// write is full; n is how many it decided, at least one. An error is of the last
+// of them, and leaves the state with what isn't written.
 func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n int, err error) {
 	for n, j := range jobs {
 		if n > 0 && (len(w.records) >= s.h.batch || w.bytes >= maxWriteBytes) {
