@@ -46,6 +46,7 @@ type planner struct {
 	asked    int              // how often an event was asked to be planned as a whole
 	whole    map[string]asked // those not yet done
 	planning []Planning
+	aside    map[string]aside // events that can't be planned now
 	err      error
 	changed  chan struct{} // closed when the fields above change
 }
@@ -181,6 +182,9 @@ func (p *planner) follow(ctx context.Context) error {
 		}
 		if len(works) > 0 {
 			turn = works[len(works)-1].event
+		}
+		works, again := p.notAside(works)
+		if len(works) > 0 {
 			select {
 			case b := <-batches:
 				err = p.take(ctx, b)
@@ -194,6 +198,7 @@ func (p *planner) follow(ctx context.Context) error {
 			case b := <-batches:
 				err = p.take(ctx, b)
 			case err = <-failed:
+			case <-again:
 			case <-ctx.Done():
 				return nil
 			}
@@ -287,7 +292,7 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 		}
 		if f, ok := entries[i].Fact.(events.NotificationRetried); ok {
 			// It says nothing of what is to be sent: that stands in its stream.
-			if entries[i].Fact, err = p.rescheduled(ctx, f); err != nil {
+			if entries[i].Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
 				return nil, err
 			}
 		}
@@ -324,7 +329,9 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 	}
 	for _, id := range unknown {
 		n, err := commands.View(ctx, p.commands, commands.NotificationStream(id), func(n *aggregates.Notification, _ int64) aggregates.Notification { return *n })
-		if err != nil {
+		if unreadable(err) {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		touch.look(n.EventID, n.ParticipantID)
@@ -364,8 +371,9 @@ func (p *planner) waitFor(ctx context.Context, position eventstore.Position) err
 			upTo = p.asked + 1
 		}
 		there := upTo > 0
-		for _, a := range p.whole {
-			there = there && a.now >= upTo
+		for event, a := range p.whole {
+			_, isAside := p.aside[event]
+			there = there && (a.now >= upTo || isAside)
 		}
 		p.mu.Unlock()
 		if there {

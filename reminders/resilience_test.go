@@ -3,7 +3,6 @@ package reminders
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -55,14 +54,14 @@ func TestStreamsThatCantBeReadHoldUpNoOthers(t *testing.T) {
 	}, func(w *world) { w.tune = func(r []channels.Registration) { r[0].Workers = 2 } })
 }
 
-// torn is a store in which the streams of events can't be read.
+// torn is a store in which the stream of the event can't be read.
 type torn struct {
 	eventstore.Store
 	is *atomic.Bool
 }
 
 func (s torn) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
-	if s.is.Load() && strings.HasPrefix(stream, "event-") {
+	if s.is.Load() && stream == commands.EventStream(eventID) {
 		return nil, fmt.Errorf("%w: %s", eventstore.ErrCorrupt, stream)
 	}
 	return s.Store.ReadStream(ctx, stream, from, limit)
@@ -80,12 +79,25 @@ func TestAnEventThatCantBeReadIsTriedRarely(t *testing.T) {
 		w.stop()
 		damaged.Store(true)
 		w.start() // with a cold cache
+		w.another("other", 3*time.Hour)
+		at(time.Minute + time.Second)
+		require.Len(t, w.notifications(), 2, "another event is planned all the same")
 		at(2*time.Hour + 10*time.Minute + time.Second)
-		require.Equal(t, aggregates.NotificationPending, w.only().Status)
-		require.InDelta(t, 11, w.only().Attempts, 1)
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 1, aggregates.NotificationSent: 1}, w.statuses())
+		for _, n := range w.notifications() {
+			if n.EventID == eventID {
+				require.InDelta(t, 11, n.Attempts, 1)
+			}
+		}
+		stats, err := w.r.Stats(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, stats.Planner.Error, "event "+eventID)
 		damaged.Store(false)
-		at(2*time.Hour + 12*time.Minute)
-		require.Equal(t, aggregates.NotificationSent, w.only().Status)
+		at(2*time.Hour + 13*time.Minute)
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationSent: 2}, w.statuses())
+		stats, err = w.r.Stats(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, stats.Planner.Error)
 	}, func(w *world) { w.wrap = func(s eventstore.Store) eventstore.Store { return torn{s, &damaged} } })
 }
 
