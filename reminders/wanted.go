@@ -64,14 +64,18 @@ func ofReminder(e *aggregates.Event, p *aggregates.Participant, r *aggregates.Re
 }
 
 // ofAnnouncement: the audience is who it was when the announcement was made,
-// less those who have declined since or are gone; cancelling the event ends
-// the announcements made before it.
+// less those who are gone or have declined since and were not back when it was
+// due; cancelling the event ends the announcements made before it.
 func ofAnnouncement(e *aggregates.Event, p *aggregates.Participant, a *aggregates.Announcement, kinds map[string]aggregates.AddressKind) []events.NotificationScheduled {
 	cancelledSince := e.Status == aggregates.Cancelled && e.Cancelled.Revision > a.Made.Revision
-	if cancelledSince || !a.Includes(p) || p.LastDeclined.Revision > a.Made.Revision {
+	if cancelledSince || !a.Includes(p) {
 		return nil
 	}
 	due := latest(a.SendAt, a.Made.At)
+	declinedSince := p.LastDeclined.Revision > a.Made.Revision
+	if declinedSince && (p.Response == aggregates.Declined || p.CameBack.At.After(due)) {
+		return nil
+	}
 	var wanted []events.NotificationScheduled
 	for _, channel := range reached(p, a.Channels, due, kinds) {
 		wanted = append(wanted, events.NotificationScheduled{
