@@ -120,6 +120,27 @@ func (q *query) integer(name string, otherwise, least, most int) int {
 	return n
 }
 
+// longestDays is a thousand years: no notification is older, and times that
+// far back can still be told.
+const longestDays = 365_250
+
+// days gives a number of days, of which more than longestDays are as good as these.
+func (q *query) days(name string, otherwise int) int {
+	value, given := q.text(name)
+	switch {
+	case !given:
+		return otherwise
+	case !digits.MatchString(value):
+		q.refuse(name, "bad_value", "must be an integer of 0 or more")
+		return otherwise
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil { // digits can only be too many
+		return longestDays
+	}
+	return min(n, longestDays)
+}
+
 // page gives what every list takes.
 func (q *query) page() projections.Page {
 	cursor, _ := q.text("cursor")

@@ -196,9 +196,8 @@ func (s *server) refuseNotification(c *call, id string, again bool) (refusal, er
 // deleteNotifications clears what has been final for days, and answers once
 // it is gone from the read models and has been counted.
 func (s *server) deleteNotifications(c *call) (*answer, error) {
-	const century = 36525
 	q := c.query()
-	days := q.integer("older_than_days", 30, 0, century)
+	days := q.days("older_than_days", 30)
 	if err := q.end(); err != nil {
 		return nil, err
 	}
