@@ -69,9 +69,6 @@ func (s *server) postEvent(c *call) (*answer, error) {
 	if zone != nil {
 		f.TimeZone = *zone
 	}
-	if err := b.end(); err != nil {
-		return nil, err
-	}
 	by, err := c.keyed(b)
 	if err != nil {
 		return nil, err
@@ -224,9 +221,6 @@ func (s *server) cancelEvent(c *call) (*answer, error) {
 		return nil, err
 	}
 	cmd := commands.CancelEvent{Reason: plain(b, "reason", asText), Notify: optional(b, "notify", asText)}
-	if err := b.end(); err != nil {
-		return nil, err
-	}
 	by, err := c.keyed(b)
 	if err != nil {
 		return nil, err
