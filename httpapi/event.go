@@ -56,6 +56,7 @@ func (s *server) postEvent(c *call) (*answer, error) {
 		Title:       plain(b, "title", asText),
 		Description: plain(b, "description", asText),
 		CreatorID:   c.actor,
+		TimeZone:    "UTC",
 		StartTime:   plain(b, "start_time", asTime),
 		EndTime:     plain(b, "end_time", asTime),
 		Location:    plain(b, "location", asText),
@@ -65,8 +66,7 @@ func (s *server) postEvent(c *call) (*answer, error) {
 	if creator := optional(b, "creator_id", asText); creator != nil {
 		f.CreatorID = *creator
 	}
-	zone := optional(b, "time_zone", asText)
-	if zone != nil {
+	if zone := optional(b, "time_zone", asText); zone != nil {
 		f.TimeZone = *zone
 	}
 	by, err := c.keyed(b)
