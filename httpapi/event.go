@@ -92,7 +92,7 @@ func (s *server) getEvents(c *call) (*answer, error) {
 		From:      q.time("from"),
 		To:        q.time("to"),
 	}
-	f.Query, _ = q.text("q")
+	f.Query = q.search("q")
 	page := q.page()
 	if err := q.end(); err != nil {
 		return nil, err

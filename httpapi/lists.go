@@ -69,6 +69,16 @@ func (q *query) filter(name string) string {
 	return value
 }
 
+// search gives words to look for. Of too many none is passed over: every word
+// must match.
+func (q *query) search(name string) string {
+	value, _ := q.text(name)
+	if !projections.Searchable(value) {
+		q.refuse(name, "too_many_words", fmt.Sprintf("may have at most %d different words", projections.MaxTerms))
+	}
+	return value
+}
+
 func (q *query) oneOf(name string, words ...string) string {
 	value, given := q.text(name)
 	if given && !slices.Contains(words, value) {

@@ -72,7 +72,7 @@ func (s *server) getParticipants(c *call) (*answer, error) {
 	f := projections.ParticipantFilter{
 		Status: q.oneOf("status", aggregates.Confirmed, aggregates.Waitlisted, aggregates.Released),
 	}
-	f.Query, _ = q.text("q")
+	f.Query = q.search("q")
 	page := q.page()
 	if err := q.end(); err != nil {
 		return nil, err
