@@ -101,7 +101,7 @@ func (w *world) startsAt() time.Time {
 func (w *world) another(id string, in time.Duration) {
 	w.t.Helper()
 	do(w, commands.ScheduleEvent{EventID: id, Fields: aggregates.EventFields{
-		Title: id, Description: id, CreatorID: "c", StartTime: w.now().Add(in), EndTime: w.now().Add(in + time.Hour),
+		Title: id, Description: id, CreatorID: "c", StartTime: w.now().Add(in), EndTime: w.now().Add(in + time.Hour), TimeZone: "UTC",
 	}})
 	do(w, commands.RegisterParticipant{EventID: id, ParticipantID: id + "-p", Contact: contactOf(id)})
 	do(w, commands.AddReminder{EventID: id, ReminderID: id + "-r"})
