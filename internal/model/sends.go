@@ -53,7 +53,7 @@ var StateTable = []string{
 // and what is a case of one of them.
 func Allowed(row string) bool {
 	switch row {
-	case "PENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (missed)":
+	case "PENDING · NotificationSent (late)", "PENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (missed)":
 		return true
 	}
 	return slices.Contains(StateTable, row)

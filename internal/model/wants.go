@@ -232,3 +232,6 @@ func notificationID(parts ...string) string {
 	}
 	return uuid.NewSHA1(space, name).String()
 }
+
+// Start is when the event starts.
+func (m *Event) Start() time.Time { return m.start }
