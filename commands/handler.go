@@ -34,6 +34,9 @@ type Options struct {
 	// FactID makes the id of the next fact of a stream, never the same twice;
 	// random ones where nil.
 	FactID func(stream string) uuid.UUID
+	// Admit, where set, is called before a command takes its place in its stream's
+	// line: who simulates orders commands with it.
+	Admit func(cmd interface{ Stream() string })
 }
 
 // The states that a Handler keeps are bounded by what they were folded from: a
