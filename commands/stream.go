@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
@@ -289,7 +287,7 @@ func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Tim
 	}
 	records, bytes := make([]eventstore.NewRecord, len(facts)), 0
 	for i, f := range facts {
-		id := uuid.New()
+		id := s.h.o.FactID(s.name)
 		data, err := events.Encode(s.h.o.Keys, id, f)
 		if err != nil {
 			return err

@@ -28,7 +28,7 @@ func (s *sender) record(ctx context.Context, l *lane, n aggregates.Notification,
 		}
 	}
 	now := s.now()
-	class, next := nextAttempt(r, n.Attempts, now, n.Expires, jitter())
+	class, next := nextAttempt(r, n.Attempts, now, n.Expires, jitter(n.ID, n.Attempts))
 	switch {
 	case next.After(n.Expires) && class == events.ClassUnknown:
 		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)

@@ -56,8 +56,11 @@ func (s *sender) takeOver(ctx context.Context, now time.Time) (next time.Time, e
 			continue
 		}
 		if s.take(r, now) {
-			running := s.running && l.admits(now)
-			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, running) })
+			var report func(error)
+			if s.running && l.admits(now) {
+				report, _ = s.permit(l)
+			}
+			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, report) })
 		}
 	}
 	s.watched = seen

@@ -28,6 +28,7 @@ type Options struct {
 	Models   *projections.Models // for the auditor alone; without them nothing is audited
 	Channels []channels.Registration
 	Dir      string // where planner.db stands
+	Boot     string // names this process in its claims; a random one where empty
 	Now      func() time.Time
 	Logger   *slog.Logger
 }
@@ -61,9 +62,12 @@ func New(o Options) (*Reminders, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Boot == "" {
+		o.Boot = uuid.NewString()
+	}
 	r := &Reminders{o: o, table: t, ready: make(chan struct{})}
 	r.sender = &sender{
-		commands: o.Commands, store: o.Store, table: t, boot: uuid.NewString(), exclusive: o.Store.Exclusive(),
+		commands: o.Commands, store: o.Store, table: t, boot: o.Boot, exclusive: o.Store.Exclusive(),
 		kinds: Kinds(o.Channels), disused: newDisused(o.Logger),
 		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},

@@ -256,9 +256,13 @@ func (s *sender) take(r row, now time.Time) bool {
 // start hands queued rows to free workers. s.mu is held.
 func (s *sender) start(ctx context.Context, l *lane) {
 	for l.free > 0 && len(l.queue) > 0 && s.active() && ctx.Err() == nil && l.admits(s.now()) {
+		report, ok := s.permit(l)
+		if !ok {
+			return
+		}
 		r := l.queue[0]
 		l.queue = l.queue[1:]
-		s.launch(ctx, l, r, func() (verdict, skip) { return s.deliver(ctx, l, r, false) })
+		s.launch(ctx, l, r, func() (verdict, skip) { return s.deliver(ctx, l, r, false, report) })
 	}
 }
 
