@@ -84,7 +84,7 @@ func (s *sender) giveBack(ctx context.Context, now time.Time) error {
 	defer s.mu.Unlock()
 	for _, r := range rows {
 		if l := s.lane(r.Channel); l.free > 0 && s.take(r, now) {
-			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, false) })
+			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, nil) })
 		}
 	}
 	return nil
