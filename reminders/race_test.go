@@ -146,6 +146,43 @@ func (h held) Append(ctx context.Context, stream string, expected int64, records
 	return h.Store.Append(ctx, stream, expected, records)
 }
 
+// So it is on an event that was cancelled, whose later announcements go on.
+func TestAcceptedAgainWhileAnAnnouncementIsBeingCancelled(t *testing.T) {
+	var release chan struct{}
+	var holding atomic.Bool
+	inWorld(t, func(t *testing.T, w *world) {
+		release = make(chan struct{})
+		w.event(2*time.Hour, 0)
+		w.register("ann")
+		do(w, commands.CancelEvent{EventID: eventID})
+		do(w, commands.Announce{EventID: eventID, AnnouncementID: "a", Fields: aggregates.AnnouncementFields{Message: "x", SendAt: new(noon.Add(time.Hour))}})
+		synctest.Wait()
+		holding.Store(true)
+		require.NoError(t, changes["decline"](w))
+		at(time.Second)
+		do(w, commands.Respond{EventID: eventID, ParticipantID: "ann", Response: aggregates.Accepted})
+		at(2 * time.Second)
+		holding.Store(false)
+		close(release)
+		at(time.Hour)
+		require.Equal(t, aggregates.NotificationSent, w.only().Status)
+	}, holdsCancelling(&holding, &release))
+}
+
+// holdsCancelling is a world in which cancelling takes until release while holding.
+func holdsCancelling(holding *atomic.Bool, release *chan struct{}) func(*world) {
+	return func(w *world) {
+		w.wrap = func(s eventstore.Store) eventstore.Store {
+			return held{s, func(_ string, records []eventstore.NewRecord) <-chan struct{} {
+				if holding.Load() && records[0].Type == "NotificationCancelled" {
+					return *release
+				}
+				return nil
+			}}
+		}
+	}
+}
+
 // Declined and accepted again while the cancelling is on its way: both ends of
 // the race lead to what is wanted.
 func TestAcceptedAgainWhileBeingCancelled(t *testing.T) {
@@ -167,16 +204,7 @@ func TestAcceptedAgainWhileBeingCancelled(t *testing.T) {
 				at(3 * time.Hour)
 				require.Equal(t, aggregates.NotificationSent, w.only().Status)
 				require.Len(t, w.email.deliveries(), 1)
-			}, func(w *world) {
-				w.wrap = func(s eventstore.Store) eventstore.Store {
-					return held{s, func(_ string, records []eventstore.NewRecord) <-chan struct{} {
-						if holding.Load() && records[0].Type == "NotificationCancelled" {
-							return release
-						}
-						return nil
-					}}
-				}
-			})
+			}, holdsCancelling(&holding, &release))
 		})
 	}
 }
