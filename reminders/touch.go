@@ -67,7 +67,11 @@ func loosened(f events.Fact) (id string, ok bool) {
 	case events.SendingFailed:
 		return f.NotificationID, true
 	case events.NotificationCancelled:
-		return f.NotificationID, f.Reason == events.CancelledSuperseded || f.Reason == events.CancelledDeclined
+		switch f.Reason {
+		case events.CancelledSuperseded, events.CancelledDeclined,
+			events.CancelledEventCancelled: // which may still make announcements
+			return f.NotificationID, true
+		}
 	}
 	return "", false
 }
