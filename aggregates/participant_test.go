@@ -254,5 +254,5 @@ func TestManyParticipants(t *testing.T) {
 		require.Greater(t, p.Ordinal, last)
 		last = p.Ordinal
 	}
-	require.Less(t, time.Since(began), 20*time.Second)
+	require.Less(t, time.Since(began), 2*time.Minute)
 }
