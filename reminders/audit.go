@@ -30,9 +30,9 @@ const (
 // Hole is a notification that is neither final nor on its way, or one that is
 // wanted and nowhere: a fault of ours.
 type Hole struct {
-	NotificationID string
-	EventID        string
-	What           string
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id"`
+	What           string `json:"what"`
 }
 
 // Conservation says that the last state of each wanted notification is final
@@ -52,6 +52,8 @@ type auditor struct {
 	now      func() time.Time
 	logger   *slog.Logger
 
+	steered chan struct{} // the interval is another
+
 	mu       sync.Mutex
 	running  bool
 	since    time.Time // of running, or of the clock's last jump ahead
@@ -66,7 +68,7 @@ type auditor struct {
 func newAuditor(o Options, p *planner, paused func(string) bool) *auditor {
 	return &auditor{
 		commands: o.Commands, store: o.Store, models: o.Models, planner: p, paused: paused, kinds: Kinds(o.Channels),
-		now: o.Now, logger: o.Logger, interval: time.Second, missing: map[string]Hole{},
+		now: o.Now, logger: o.Logger, interval: time.Second, steered: make(chan struct{}, 1), missing: map[string]Hole{},
 	}
 }
 
@@ -77,6 +79,10 @@ func (a *auditor) steer(running bool, interval time.Duration) {
 		a.since = a.now()
 	}
 	a.running, a.interval = running, min(interval, auditEvery)
+	select {
+	case a.steered <- struct{}{}:
+	default:
+	}
 }
 
 // run checks once each check interval until ctx ends.
@@ -90,6 +96,9 @@ func (a *auditor) run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-a.steered:
+			timer.Stop()
+			continue
 		case <-timer.C:
 		}
 		if err := a.check(ctx, interval); err != nil && ctx.Err() == nil {

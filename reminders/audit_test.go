@@ -60,6 +60,18 @@ func TestAuditFindsHoles(t *testing.T) {
 	}
 }
 
+// Who makes the check interval shorter need not wait for the end of the old one.
+func TestAuditFollowsTheCheckInterval(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		at(time.Minute)
+		w.interval(1)
+		w.spoil("DELETE FROM open")
+		at(time.Minute + 2500*time.Millisecond)
+		require.Equal(t, 1, w.holes())
+	}, audited)
+}
+
 // When the clock jumps ahead, as after the machine has slept, what has become due
 // meanwhile is on its way.
 func TestAuditAfterAJumpOfTheClock(t *testing.T) {
