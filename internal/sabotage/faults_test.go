@@ -48,10 +48,10 @@ var faults = []fault{
 		[][]string{{"internal/torture", "^TestPowerCut$"}},
 	},
 	{
-		"keys are handed out before they are on disk", "keys/take.go",
-		"			batch = nil\n",
-		"			err = nil\n",
-		[][]string{{"keys", "^TestOnlyAFailedSyncIsFinal$|^TestAFullDiskPasses$"}},
+		"keys are handed out after a failed sync", "keys/take.go",
+		"		r.failed = f.err",
+		"		r.failed = nil",
+		[][]string{{"keys", "^TestOnlyAFailedSyncIsFinal$"}},
 	},
 	{
 		"the planner's checkpoint before its commands", "reminders/planner.go",
