@@ -30,17 +30,18 @@ const (
 // Hole is a notification that is neither final nor on its way, or one that is
 // wanted and nowhere: a fault of ours.
 type Hole struct {
-	NotificationID string
-	EventID        string
-	What           string
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id"`
+	What           string `json:"what"`
 }
 
 // Conservation says that the last state of each wanted notification is final
 // once it is due.
 type Conservation struct{ Due, Final, InFlight, Holes int }
 
-// auditor checks the conservation of notifications. It shares no rows with the
-// sender: it compares the read models, and the streams, with what is wanted.
+// auditor checks the conservation of notifications. It takes nothing from the
+// sender's word: it compares the read models, the streams, and the rows that the
+// sender goes by, with what is wanted.
 type auditor struct {
 	commands *commands.Handler
 	store    eventstore.Store
@@ -51,9 +52,13 @@ type auditor struct {
 	now      func() time.Time
 	logger   *slog.Logger
 
+	steered chan struct{} // the interval is another
+
 	mu       sync.Mutex
 	running  bool
-	since    time.Time // of running
+	since    time.Time // of running, or of the clock's last jump ahead
+	wall     time.Time // of the last check, by the clock that may be set
+	checked  time.Time // of the last check, by one that can't
 	interval time.Duration
 	cursor   string          // of the events that were compared
 	overdue  []Hole          // of the last check
@@ -63,7 +68,7 @@ type auditor struct {
 func newAuditor(o Options, p *planner, paused func(string) bool) *auditor {
 	return &auditor{
 		commands: o.Commands, store: o.Store, models: o.Models, planner: p, paused: paused, kinds: Kinds(o.Channels),
-		now: o.Now, logger: o.Logger, interval: time.Second, missing: map[string]Hole{},
+		now: o.Now, logger: o.Logger, interval: time.Second, steered: make(chan struct{}, 1), missing: map[string]Hole{},
 	}
 }
 
@@ -74,6 +79,10 @@ func (a *auditor) steer(running bool, interval time.Duration) {
 		a.since = a.now()
 	}
 	a.running, a.interval = running, min(interval, auditEvery)
+	select {
+	case a.steered <- struct{}{}:
+	default:
+	}
 }
 
 // run checks once each check interval until ctx ends.
@@ -87,6 +96,9 @@ func (a *auditor) run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-a.steered:
+			timer.Stop()
+			continue
 		case <-timer.C:
 		}
 		if err := a.check(ctx, interval); err != nil && ctx.Err() == nil {
@@ -107,11 +119,16 @@ func (a *auditor) check(ctx context.Context, interval time.Duration) error {
 }
 
 // checkOverdue looks for what a minute past its time is neither final nor in
-// flight. While the processor is stopped, and a minute from its start on, what
-// is due waits by its owner's will.
+// flight. While the processor is stopped, what is due waits by its owner's will;
+// from its start, or a jump of the clock, it has a minute.
 func (a *auditor) checkOverdue(ctx context.Context) error {
 	now := a.now()
+	wall, checked := now.Round(0), time.Now() // without and with a monotonic reading
 	a.mu.Lock()
+	if !a.checked.IsZero() && wall.Sub(a.wall)-checked.Sub(a.checked) > grace/2 {
+		a.since = now
+	}
+	a.wall, a.checked = wall, checked
 	waiting := !a.running || now.Sub(a.since) < grace
 	a.mu.Unlock()
 	var holes []Hole
@@ -213,7 +230,7 @@ func (a *auditor) compare(ctx context.Context, eventID string) error {
 		}
 	}
 	if len(found) > 0 {
-		a.logger.Error("notifications are wanted and nowhere", "event", eventID, "holes", len(found))
+		a.logger.Error("notifications that an event wants are not as they are to be", "event", eventID, "holes", len(found))
 	}
 	return nil
 }
@@ -245,11 +262,14 @@ func (a *auditor) lacking(ctx context.Context, eventID string, among map[string]
 			if err != nil {
 				return nil, false, err
 			}
-			switch {
-			case !n.Exists():
-				lacks[id] = Hole{NotificationID: id, EventID: eventID, What: "wanted, and not scheduled"}
-			case n.Status == aggregates.NotificationCancelled && n.CancelReason != events.CancelledByHand:
-				lacks[id] = Hole{NotificationID: id, EventID: eventID, What: "wanted, and cancelled"}
+			what := wantedYet(n)
+			if what == "" {
+				if what, err = a.untabled(ctx, n); err != nil {
+					return nil, false, err
+				}
+			}
+			if what != "" {
+				lacks[id] = Hole{NotificationID: id, EventID: eventID, What: what}
 			}
 		}
 		if len(lacks) == 0 || look == looks {
@@ -264,6 +284,59 @@ func (a *auditor) lacking(ctx context.Context, eventID string, among map[string]
 		}
 		among = lacks
 	}
+}
+
+// wantedYet says what is wrong with a notification that is wanted, as its stream
+// has it; nothing where it is empty.
+func wantedYet(n aggregates.Notification) string {
+	switch {
+	case !n.Exists():
+		return "wanted, and not scheduled"
+	case n.Status == aggregates.NotificationCancelled && n.CancelReason != events.CancelledByHand:
+		return "wanted, and cancelled"
+	}
+	return ""
+}
+
+// untabled says how the planner's table, which the sender goes by, lacks an open
+// notification. What the planner has not come to yet is waited for.
+func (a *auditor) untabled(ctx context.Context, n aggregates.Notification) (string, error) {
+	first, err := a.rowLacks(ctx, n)
+	if first == "" || err != nil {
+		return "", err
+	}
+	if ok, err := a.planned(ctx); !ok || err != nil {
+		return "", err
+	}
+	now, err := a.notification(ctx, n.ID)
+	if err != nil || now.Changed.Revision != n.Changed.Revision {
+		return "", err // it is under way
+	}
+	return a.rowLacks(ctx, now)
+}
+
+func (a *auditor) rowLacks(ctx context.Context, n aggregates.Notification) (string, error) {
+	if n.Final() {
+		return "", nil
+	}
+	rows, err := a.planner.table.rows(ctx, "id = ?", n.ID)
+	if err != nil || len(rows) == 0 {
+		return "open, and not in the planner's table", err
+	}
+	return differs(n, rows[0]), nil
+}
+
+// differs says how a row is not what its notification's stream tells.
+func differs(n aggregates.Notification, r row) string {
+	switch {
+	case r.Revision != n.Changed.Revision || r.Boot != n.Boot:
+		return "the planner's table has it in another state"
+	case n.Status == aggregates.NotificationPending && !r.Due.Equal(latest(n.ScheduledTime, n.NextAttempt).Truncate(time.Microsecond)):
+		return "the planner's table has it due at another time"
+	case !r.Expires.Equal(n.Expires.Truncate(time.Microsecond)):
+		return "the planner's table has it expire at another time"
+	}
+	return ""
 }
 
 // wanted gives the ids of what an event's stream wants, and its last revision.
@@ -336,10 +409,15 @@ func (a *auditor) conservation(ctx context.Context) (Conservation, error) {
 		return Conservation{}, fmt.Errorf("count notifications: %w", err)
 	}
 	a.mu.Lock()
-	overdue, missing := len(a.overdue), len(a.missing)
+	overdue, holes := len(a.overdue), len(a.missing)
+	for _, h := range a.overdue {
+		if _, too := a.missing[h.NotificationID]; !too {
+			holes++
+		}
+	}
 	a.mu.Unlock()
 	status := counts.Notifications.ByStatus
-	c := Conservation{Holes: overdue + missing}
+	c := Conservation{Holes: holes}
 	c.Final = status["SENT"] + status["DELIVERED"] + status["FAILED"] + status["CANCELLED"]
 	c.InFlight = max(0, status["READY"]+status["SENDING"]-overdue)
 	c.Due = c.Final + c.InFlight + c.Holes

@@ -45,10 +45,10 @@ func TestAuditFindsHoles(t *testing.T) {
 					w.r.sender.busy[w.only().ID] = true
 					w.r.sender.mu.Unlock()
 				}
-				at(time.Hour + time.Minute - time.Second)
-				require.Zero(t, w.holes())
+				at(30*time.Minute + 31*time.Second)
+				require.Equal(t, 1, w.holes(), "within one check interval, long before it is due")
 				at(time.Hour + time.Minute + 31*time.Second)
-				require.Equal(t, 1, w.holes())
+				require.Equal(t, 1, w.holes(), "one, whichever way it was found")
 				require.Contains(t, w.logged.String(), "overdue")
 
 				// Once it is cancelled, it lacks no more.
@@ -58,6 +58,49 @@ func TestAuditFindsHoles(t *testing.T) {
 			}, audited)
 		})
 	}
+}
+
+// Who makes the check interval shorter need not wait for the end of the old one.
+func TestAuditFollowsTheCheckInterval(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		at(time.Minute)
+		w.interval(1)
+		w.spoil("DELETE FROM open")
+		at(time.Minute + 2500*time.Millisecond)
+		require.Equal(t, 1, w.holes())
+	}, audited)
+}
+
+// When the clock jumps ahead, as after the machine has slept, what has become due
+// meanwhile is on its way.
+func TestAuditAfterAJumpOfTheClock(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		at(30*time.Minute + 500*time.Millisecond)
+		w.offset.Add(int64(40 * time.Minute))
+		require.NoError(t, w.r.auditor.check(t.Context(), time.Second))
+		require.Zero(t, w.holes())
+		at(31 * time.Minute)
+		require.Equal(t, aggregates.NotificationSent, w.only().Status)
+	}, audited)
+}
+
+// A claim that nobody concludes is a hole once its time and a minute are over.
+func TestAuditFindsAClaimThatIsNeverConcluded(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		_, err := w.r.Stop(t.Context(), caller)
+		require.NoError(t, err)
+		at(time.Hour)
+		do(w, commands.StartSending{NotificationID: w.only().ID, Boot: w.r.sender.boot, ForMillis: 10_000})
+		_, err = w.r.Start(t.Context(), caller, nil)
+		require.NoError(t, err)
+		at(time.Hour + time.Minute - time.Second)
+		require.Zero(t, w.holes())
+		at(time.Hour + time.Minute + 31*time.Second)
+		require.Equal(t, 1, w.holes())
+	}, audited)
 }
 
 func TestAuditFindsWhatIsNotScheduled(t *testing.T) {

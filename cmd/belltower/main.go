@@ -20,6 +20,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1 // it was asked rightly and could not be done
 	exitUsage   = 2 // a wrong flag, argument or setting
+	exitFound   = 3 // it was done, and found something wrong
 )
 
 func main() {
@@ -50,7 +51,7 @@ func run(ctx context.Context, args, env []string, o output) int {
 	root.SetOut(o.out)
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(serveCommand(env, o), demoCommand(o))
+	root.AddCommand(serveCommand(env, o), doctorCommand(env, o), auditCommand(env, o), demoCommand(o))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -59,6 +60,9 @@ func run(ctx context.Context, args, env []string, o output) int {
 	if wrong := (*usageError)(nil); errors.As(err, &wrong) || !ran(root) {
 		fmt.Fprintln(o.err, "Run 'belltower --help' for what there is.")
 		return exitUsage
+	}
+	if bad := (*foundError)(nil); errors.As(err, &bad) {
+		return exitFound
 	}
 	return exitFailure
 }
@@ -78,6 +82,14 @@ type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
+
+// foundError says what a check has found; the check itself went well.
+type foundError struct{ err error }
+
+func (e *foundError) Error() string { return e.err.Error() }
+func (e *foundError) Unwrap() error { return e.err }
+
+func found(err error) error { return &foundError{err} }
 
 func usage(err error) error { return &usageError{err} }
 

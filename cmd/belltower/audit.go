@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/reminders"
+)
+
+func auditCommand(env []string, o output) *cobra.Command {
+	var data string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Check every notification of a data folder against what its event wants",
+		Long: "Goes through the whole log of a data folder that no process runs on, and holds what\n" +
+			"each event wants against its notifications, and these against the table that the\n" +
+			"sender goes by. Nothing in the folder is changed. A running service does the same by\n" +
+			"itself, a part at each check interval: 'belltower doctor' tells what it has found.\n\n" +
+			"Progress goes to standard error. Exit code 0: nothing is wrong. 1: it could not be\n" +
+			"done. 3: there are holes.",
+		Args: noArguments("audit"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runAudit(cmd.Context(), data, asJSON, o)
+		},
+	}
+	dataFlag(cmd, &data, env)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	return cmd
+}
+
+func noArguments(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage(fmt.Errorf("%s takes no arguments, and was given %q", name, args[0]))
+		}
+		return nil
+	}
+}
+
+// dataFlag declares --data as serve has it.
+func dataFlag(cmd *cobra.Command, data *string, env []string) {
+	for _, f := range (&settings{}).flags() {
+		if f.flag == "data" {
+			initial := f.initial
+			if v, ok := environment(env)[f.variable]; ok {
+				initial = v
+			}
+			cmd.Flags().StringVar(data, f.flag, initial, f.help+" ("+f.variable+")")
+		}
+	}
+}
+
+func runAudit(ctx context.Context, data string, asJSON bool, o output) error {
+	report, err := auditFolder(ctx, data, progressTo(o.err))
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		encoder := json.NewEncoder(o.out)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(report); err != nil {
+			return fmt.Errorf("print the report: %w", err)
+		}
+	} else {
+		printAudit(o.out, report)
+	}
+	if report.HolesInAll > 0 {
+		return found(fmt.Errorf("%d holes", report.HolesInAll))
+	}
+	return nil
+}
+
+func auditFolder(ctx context.Context, data string, progress func(reminders.AuditProgress)) (_ reminders.AuditReport, err error) {
+	// Opening a log makes one where there is none, which is not what was asked for.
+	if _, err := os.Stat(filepath.Join(data, "events.db")); errors.Is(err, fs.ErrNotExist) {
+		return reminders.AuditReport{}, fmt.Errorf("%s holds no log", data)
+	} else if err != nil {
+		return reminders.AuditReport{}, fmt.Errorf("look at the data folder: %w", err)
+	}
+	log, err := embedded.Open(ctx, data, embedded.Options{Logger: slog.New(slog.DiscardHandler)})
+	if errors.Is(err, eventstore.ErrLocked) {
+		return reminders.AuditReport{}, fmt.Errorf("the data folder %s is in use: stop the service first, or ask it with 'belltower doctor': %w", data, err)
+	} else if err != nil {
+		return reminders.AuditReport{}, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	ring, err := openKeys(ctx, data, log)
+	if err != nil {
+		return reminders.AuditReport{}, err
+	}
+	defer func() { err = errors.Join(err, ring.Close()) }()
+	return reminders.AuditLog(ctx, reminders.AuditOptions{
+		Store: log, Keys: ring, Channels: register(io.Discard), Dir: data, Now: time.Now,
+	}, progress)
+}
+
+// progressTo says how far an audit has come, twice a second at most and at the end of each part.
+func progressTo(to io.Writer) func(reminders.AuditProgress) {
+	var said time.Time
+	return func(p reminders.AuditProgress) {
+		if p.Done < p.Total && time.Since(said) < 500*time.Millisecond {
+			return
+		}
+		said = time.Now()
+		fmt.Fprintf(to, "%d of %d %s\n", p.Done, p.Total, p.Part) //nolint:errcheck // where standard error is gone, nobody can be told
+	}
+}
+
+func printAudit(out io.Writer, r reminders.AuditReport) {
+	to := &lines{out: out}
+	to.say("facts       %d\n", r.Facts)
+	to.say("events      %d\n", r.Events)
+	to.say("wanted      %d notifications, sent or not\n", r.Wanted)
+	to.say("open        %d", r.Open)
+	if r.Overdue+r.Claimed > 0 {
+		to.say(" (%d are overdue and %d are in doubt: the next start takes them up)", r.Overdue, r.Claimed)
+	}
+	to.say("\n")
+	if r.Unplanned > 0 {
+		to.say("to be planned at the next start: %d\n", r.Unplanned)
+	}
+	to.say("planner     %s\n", r.Planner)
+	to.say("holes       %d\n", r.HolesInAll)
+	for _, h := range r.Holes {
+		to.say("  notification %s of event %s: %s\n", h.NotificationID, h.EventID, h.What)
+	}
+	if r.HolesInAll > 0 {
+		to.say("Where the planner's table is at fault, delete planner.db while the service is stopped: it is made\n" +
+			"anew from the log. Please report what happened: a hole is always a fault of Belltower's.\n")
+	}
+}

@@ -1,0 +1,164 @@
+package sabotage
+
+// fault is one line gone wrong, and who must notice it.
+type fault struct {
+	name     string
+	file     string
+	old, new string
+	// caught are the suites that must fail, each by itself: package, pattern of
+	// tests, further arguments.
+	caught [][]string
+}
+
+// The simulation with few seeds, as a catcher.
+var (
+	simulation = []string{"internal/simulation", "^TestSimulation$", "-seeds=3", "-twice=0"}
+	histories  = []string{"reminders", "^TestPlannerOverHistories$"}
+)
+
+var faults = []fault{
+	{
+		"acknowledge before the commit is on disk", "eventstore/embedded/writer.go",
+		"	b.committing = true\n",
+		"	b.committing = true\n	b.answer()\n",
+		[][]string{{"eventstore/embedded", "^TestAFailedSync$"}},
+	},
+	{
+		"acknowledge without a sync", "eventstore/embedded/writer.go",
+		`"synchronous = FULL"`,
+		`"synchronous = OFF"`,
+		[][]string{{"internal/torture", "^TestKilledAtSync$"}},
+	},
+	{
+		"try the commit again after a failed sync", "eventstore/embedded/writer.go",
+		"	if err := l.options.commit(func() error { return execute(b.w.commit) }); err != nil {",
+		"	if err := l.options.commit(func() error { return execute(b.w.commit) }); err != nil && l.options.commit(func() error { return execute(b.w.commit) }) != nil {",
+		[][]string{{"eventstore/embedded", "^TestAFailedSync"}},
+	},
+	{
+		"go on after a failed sync without a fence", "eventstore/embedded/recover.go",
+		"	if err := l.fence(w); err != nil {",
+		"	if err := error(nil); err != nil {",
+		[][]string{{"eventstore/embedded", "^TestAFailedSync"}},
+	},
+	{
+		"no sync of the folder", "eventstore/embedded/open.go",
+		"	return errors.Join(d.Sync(), d.Close())",
+		"	return d.Close()",
+		[][]string{{"internal/torture", "^TestPowerCut$"}},
+	},
+	{
+		"keys are handed out after a failed sync", "keys/take.go",
+		"		r.failed = f.err",
+		"		r.failed = nil",
+		[][]string{{"keys", "^TestOnlyAFailedSyncIsFinal$"}},
+	},
+	{
+		"the planner's checkpoint before its commands", "reminders/planner.go",
+		"	touch, err := p.applyFacts(ctx, b.Records)\n",
+		"	_ = p.table.change(func() error { return p.table.setCheckpoint(last) })\n	touch, err := p.applyFacts(ctx, b.Records)\n",
+		[][]string{histories, simulation},
+	},
+	{
+		"the read models' checkpoint without their rows", "projections/writer.go",
+		"		w.checkpoint = next\n",
+		"		w.checkpoint = next\n		w.checkpoint.facts++\n",
+		[][]string{{"projections", "Follow|Fold|Rebuild|Restart|Generate|History|Checkpoint"}},
+	},
+	{
+		"< in place of <= at the due time", "aggregates/notification_rules.go",
+		"!n.ScheduledTime.After(now.Time) &&",
+		"n.ScheduledTime.Before(now.Time) &&",
+		[][]string{{"reminders", "^TestOnTimeByTheClock$"}},
+	},
+	{
+		"a second too early", "reminders/table.go",
+		"channel, now.UnixMicro(), limit)",
+		"channel, now.Add(time.Second).UnixMicro(), limit)",
+		[][]string{{"reminders", "^TestOnTimeByTheClock$|^TestManyChannelsAtTheirTimes$"}},
+	},
+	{
+		"a lost timer", "reminders/sender.go",
+		"			step = min(step, max(0, next.Sub(s.now())))",
+		"			step = min(step, max(step, next.Sub(s.now())))",
+		[][]string{{"reminders", "^TestOnTimeByTheClock$"}},
+	},
+	{
+		"a lost cancel", "reminders/plan.go",
+		"		if !isWanted[o.NotificationID] {",
+		"		if !isWanted[o.NotificationID] && reason != \"superseded\" {",
+		[][]string{{"reminders", "^TestPlan$"}, histories, simulation},
+	},
+	{
+		"no look before sending", "reminders/look.go",
+		"		if !now.wanted {",
+		"		if !now.wanted && now.message.To != \"\" {",
+		[][]string{{"reminders", "^TestChangeBeforeSending$"}},
+	},
+	{
+		"a change doesn't wait for messages on their way", "commands/do.go",
+		"		settle(ctx, job.waitFor)",
+		"		settle(ctx, nil)",
+		[][]string{{"reminders", "^TestChangeDuringSending$"}, {"commands", "^TestChangesThatSupersedeWait$"}},
+	},
+	{
+		"another id in each attempt", "reminders/look.go",
+		"				ID: n.ID, Channel",
+		"				ID: n.ID[:35] + string(rune('0'+n.Attempts)), Channel",
+		[][]string{{"reminders", "^TestUnknownIsTriedAgainInDoubt$"}, simulation},
+	},
+	{
+		"an idempotency key is good for another body", "commands/stream.go",
+		"	if before.body != j.request.Body {",
+		"	if before.body == \"\" {",
+		[][]string{{"commands", "^TestKeyed"}},
+	},
+	{
+		"no schedule number in the id", "reminders/wanted.go",
+		"strconv.Itoa(e.MoveCount)",
+		"strconv.Itoa(0*e.MoveCount)",
+		[][]string{{"reminders", "^TestIdsFollowTheSchedule$"}, simulation},
+	},
+	{
+		"a claim without an expected revision", "commands/stream.go",
+		"	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil",
+		"	if last, ok, _ := s.h.o.Store.ReadLast(ctx, s.name); ok {\n		w.expected = last.Revision\n	}\n	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil",
+		[][]string{{"commands", "^TestRacingInstances$|^TestLostRacesAreDecidedAgain$"}},
+	},
+	{
+		"plan from the table of another log", "reminders/planner.go",
+		"		if ok && r.ID == fact {",
+		"		if ok || r.ID == fact {",
+		[][]string{{"reminders", "^TestTableOfAnotherLogIsBuiltAnew$"}},
+	},
+	{
+		"a claim of a process that has ended is not in doubt", "aggregates/notification_rules.go",
+		"		InDoubt: overtaking || n.unknown(),",
+		"		InDoubt: n.unknown(),",
+		[][]string{{"aggregates", "^TestNotificationRules$"}, simulation},
+	},
+	{
+		"clean-up forgets what was sent", "aggregates/notification_rules.go",
+		"	again := n.Status == NotificationCancelled && n.CancelReason != events.CancelledByHand",
+		"	again := n.Final() && n.CancelReason != events.CancelledByHand",
+		[][]string{{"aggregates", "^TestNotificationRules$"}, histories},
+	},
+	{
+		"clean-up takes what is not over", "projections/sending.go",
+		"DELETE FROM notifications WHERE final_at < ?",
+		"DELETE FROM notifications WHERE coalesce(final_at, 0) < ?",
+		[][]string{{"projections", "Clear"}},
+	},
+	{
+		"an outcome is not tried again", "reminders/conclude.go",
+		"		if ctx.Err() != nil || s.ended() || lasting(err) {",
+		"		if ctx.Err() == nil || s.ended() || lasting(err) {",
+		[][]string{{"reminders", "^TestStoreAwayWhileConcluding$"}},
+	},
+	{
+		"an auditor that excuses everything", "reminders/audit.go",
+		"			if excused {",
+		"			if excused || len(holes) == 0 {",
+		[][]string{{"reminders", "^TestAuditFindsHoles$"}},
+	},
+}
