@@ -187,6 +187,7 @@ func TestParticipantStamps(t *testing.T) {
 	require.Equal(t, 2, e.Place(get("ann")))
 	require.Equal(t, stamp(7), get("di").Changed)
 	require.Equal(t, stamp(8), get("ann").Changed)
+	require.Equal(t, stamp(8), get("ann").Returned)
 	require.Equal(t, stamp(6), get("ann").LastDeclined)
 }
 
