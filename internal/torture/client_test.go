@@ -46,7 +46,10 @@ type kept struct {
 	id     string // in the answer
 }
 
-var errGone = errors.New("the service is gone")
+var (
+	errGone        = errors.New("the service is gone")
+	errUnavailable = errors.New("the service can't do it now")
+)
 
 func newClient(name string, seed, number uint64, l *ledger) *client {
 	return &client{name: name, rng: rand.New(rand.NewPCG(seed, number)), ledger: l}
@@ -55,7 +58,7 @@ func newClient(name string, seed, number uint64, l *ledger) *client {
 // key is an idempotency key, a user or an address of its own, which the same seed makes again.
 func (c *client) key() string { return fmt.Sprintf("%s-%016x", c.name, c.rng.Uint64()) }
 
-// do makes an act, or makes it again; on errGone it stays open.
+// do makes an act, or makes it again; on errGone and errUnavailable it stays open.
 func (c *client) do(ctx context.Context, a *act) error {
 	if a.tries == 0 {
 		a.began = span{from: time.Now(), asked: c.ledger.provider.now()}
@@ -123,6 +126,8 @@ func (c *client) try(ctx context.Context, a *act) (again bool, err error) {
 	}
 	if come && c.patient {
 		return true, nil
+	} else if come {
+		return false, fmt.Errorf("%w: %s %s answered %d", errUnavailable, a.method, a.path, got.status)
 	}
 	c.open = nil
 	if !slices.Contains(a.fine, got.status) && (a.tries == 1 || a.method != "DELETE" || got.status != 404) {

@@ -17,9 +17,10 @@ func TestKilled(t *testing.T) {
 	budget(t, 4*time.Minute)
 	seed := seeded(t)
 	kills := sized(t, 8, 50, 1000)
-	k := &killing{run: newRun(t, t.TempDir(), seed, 6), rng: rand.New(rand.NewPCG(seed, 0))}
-	for _, c := range k.clients {
-		c.tick = k.tick
+	k := newKilling(newRun(t, t.TempDir(), seed, 6), seed)
+	k.fault = func(v *service) {
+		v.kill(t)
+		k.calm(v)
 	}
 	v := k.serve()
 	k.prepare(v)
@@ -36,10 +37,19 @@ func TestKilled(t *testing.T) {
 	require.Greater(t, n.delivered, sized(t, 400, 20_000, 20_000))
 }
 
-// killing is a service that is killed.
+func newKilling(r *run, seed uint64) *killing {
+	k := &killing{run: r, rng: rand.New(rand.NewPCG(seed, 0))}
+	for _, c := range k.clients {
+		c.tick = k.tick
+	}
+	return k
+}
+
+// killing is a service that is ended at any moment.
 type killing struct {
 	*run
 	rng    *rand.Rand
+	fault  func(v *service) // ends v
 	crowds []crowd
 
 	mu      sync.Mutex
@@ -97,7 +107,7 @@ func (k *killing) after(n int) <-chan struct{} {
 	return k.enough
 }
 
-// round starts the service, looks whether everything is there, loads it and kills it.
+// round starts the service, looks whether everything is there, loads it and ends it.
 func (k *killing) round(i int) {
 	v := k.serve()
 	var wait func()
@@ -129,9 +139,8 @@ func (k *killing) round(i int) {
 	}
 	// A moment that nothing has a part in.
 	<-time.After(time.Duration(k.rng.IntN(3000)) * time.Microsecond)
-	v.kill(k.t)
+	k.fault(v)
 	wait()
-	k.calm(v)
 }
 
 // call moves a crowd, if c has the next one, so that all of it is reminded in a moment.

@@ -64,7 +64,7 @@ func (r *run) all(faulty bool, do func(*client) error) (wait func()) {
 	var running sync.WaitGroup
 	for _, c := range r.clients {
 		running.Go(func() {
-			if err := do(c); err != nil && (!faulty || !errors.Is(err, errGone)) {
+			if err := do(c); err != nil && (!faulty || (!errors.Is(err, errGone) && !errors.Is(err, errUnavailable))) {
 				assert.NoError(r.t, err, c.name)
 			}
 		})
