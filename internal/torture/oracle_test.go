@@ -202,7 +202,8 @@ func (h *happening) against(s *story, p *person, m moment) (reasons []string) {
 		}
 		after("the reminder was removed", r.removed, span{})
 		for _, start := range h.starts {
-			if start.planned(r, s.ScheduledTime) {
+			// A reminder expires a minute after the start that it is of.
+			if start.at.Add(time.Minute).Equal(s.Expires) {
 				after("the event was moved", start.replaced, span{})
 			}
 		}

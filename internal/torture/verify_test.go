@@ -181,24 +181,23 @@ func (c *client) reminded(ctx context.Context, h *happening) error {
 		of := n.text("announcement_id") + n.text("reminder_id") + n.text("participant_id")
 		planned[of] = append(planned[of], n)
 	}
-	// expect looks for one that is due at some time from due to until.
-	expect := func(what, id string, p *person, due, until time.Time, want string) {
+	expect := func(what, id string, p *person, want string, due func(scheduled time.Time) bool) {
 		c.ledger.note(func(t *tally) { t.checked++ })
 		var have []string
 		for _, n := range planned[id+p.id] {
 			scheduled, _ := time.Parse(time.RFC3339, n.text("scheduled_time"))
-			if !scheduled.Before(due) && !scheduled.After(until) {
+			if due(scheduled) {
 				have = append(have, n.text("status"))
 			}
 		}
 		if !slices.Equal(have, []string{want}) {
-			c.ledger.blame(lost, "%s %s for participant %s of event %s, due at %s, is %q, not %s", what, id, p.id, h.id, due, have, want)
+			c.ledger.blame(lost, "%s %s for participant %s of event %s is %q, not %s: %v", what, id, p.id, h.id, have, want, planned[id+p.id])
 		}
 	}
 	for _, a := range h.announcements {
 		for _, p := range a.to {
 			if p.coming() && len(p.away) == 0 {
-				expect("announcement", a.id, p, time.Time{}, time.Now(), "SENT")
+				expect("announcement", a.id, p, "SENT", func(time.Time) bool { return true })
 			}
 		}
 	}
@@ -208,15 +207,11 @@ func (c *client) reminded(ctx context.Context, h *happening) error {
 			if !p.confirmed.is() || !p.confirmed.to.Before(start.at) || !r.added.to.Before(start.at) || !start.set.to.Before(start.at) {
 				continue // on the list too late, or perhaps too late
 			}
-			due, want := start.due(r), "SENT"
-			if due.After(time.Now()) {
+			want := "SENT"
+			if start.due(r).After(time.Now()) {
 				want = "PENDING"
 			}
-			until := due
-			if start.set.to.After(due) { // who is late is reminded at once
-				until = start.set.to
-			}
-			expect("reminder", r.id, p, due, until, want)
+			expect("reminder", r.id, p, want, func(scheduled time.Time) bool { return start.planned(r, p, scheduled) })
 		}
 	}
 	return nil
