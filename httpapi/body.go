@@ -61,11 +61,13 @@ func (c *call) readBody(optional bool) (*body, error) {
 		return nil, errNotJSONType
 	}
 	// It wants the connection's own writer, to close the connection behind the answer.
-	data, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.Body, maxBody))
+	data, err := io.ReadAll(held{http.MaxBytesReader(c.w.ResponseWriter, c.Body, maxBody), &c.place})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, errTooLarge
+	case errors.Is(err, errOverloaded):
+		return nil, errOverloaded
 	case err != nil:
 		return nil, newProblem(http.StatusBadRequest, "unreadable_body", "the body could not be read to its end")
 	case optional && len(data) == 0:
@@ -74,6 +76,9 @@ func (c *call) readBody(optional bool) (*body, error) {
 		return nil, errNotJSONType
 	}
 	c.patient()
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
 	return parseBody(data)
 }
 

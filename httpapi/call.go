@@ -20,6 +20,7 @@ type call struct {
 	id    string // of the request
 	actor string // name of the token; empty on open routes
 	vars  map[string]string
+	place place
 }
 
 // uuid gives the id that stands in the path under name; ok is false where it

@@ -1,6 +1,9 @@
 package httpapi
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // Document is openapi.json.
 var Document = openAPI
@@ -36,4 +39,26 @@ func CanonicalBody(data []byte) (string, error) {
 		return "", err
 	}
 	return string(b.canonical()), nil
+}
+
+// Crowded makes a handler that answers one request at a time and lets another
+// wait, for as long as they like; POST /v1/notifications/send-due goes on when
+// release is closed. Waiting tells how many wait.
+func Crowded(h http.Handler, patience time.Duration, release <-chan struct{}) (crowded http.Handler, waiting func() int) {
+	s := *h.(*server)
+	s.admission = newAdmission(limits{working: 1, waiting: 1, present: 3, streams: 1, bodies: 100, patience: patience})
+	routes := s.routes()
+	for i := range routes {
+		if routes[i].path == "/v1/notifications/send-due" {
+			routes[i].handle = func(c *call) (*answer, error) {
+				if _, err := c.optionalBody(); err != nil {
+					return nil, err
+				}
+				<-release
+				return ok(SendDueResult{}), nil
+			}
+		}
+	}
+	s.router = newRouter(routes)
+	return &s, func() int { return len(s.admission.work) + len(s.admission.line) }
 }

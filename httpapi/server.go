@@ -42,7 +42,8 @@ type server struct {
 	docs    *docs
 	// closing ends the streams that are being read, which would otherwise hold
 	// up a shutdown for ever.
-	closing *closer
+	closing   *closer
+	admission *admission
 }
 
 // New returns the API as a handler.
@@ -53,7 +54,7 @@ func New(o Options) http.Handler {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	s := &server{o: o, log: o.Logger, guard: newGuard(o.Tokens), docs: newDocs(), closing: newCloser()}
+	s := &server{o: o, log: o.Logger, guard: newGuard(o.Tokens), docs: newDocs(), closing: newCloser(), admission: newAdmission(defaultLimits)}
 	s.metrics = newMetrics(o)
 	s.router = newRouter(s.routes())
 	return s

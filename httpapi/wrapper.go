@@ -28,6 +28,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.metrics.inFlight.Inc()
 	defer func() {
 		s.metrics.inFlight.Dec()
+		c.place.leave()
 		if reason := recover(); reason != nil {
 			s.panicked(c, reason)
 		}
@@ -70,6 +71,9 @@ func (s *server) answer(c *call, f found) (*answer, error) {
 	if f.open {
 		return f.route.handle(c)
 	}
+	if err := s.begin(c, f.route); err != nil {
+		return nil, err
+	}
 	if !f.route.query {
 		if err := c.query().end(); err != nil {
 			return nil, err
@@ -77,6 +81,12 @@ func (s *server) answer(c *call, f found) (*answer, error) {
 	}
 	if err := s.awaitToken(c); err != nil {
 		return nil, err
+	}
+	if f.route.method == http.MethodGet || f.route.method == http.MethodDelete {
+		// What has a body enters when it has been read.
+		if err := c.enter(); err != nil {
+			return nil, err
+		}
 	}
 	return f.route.handle(c)
 }
@@ -138,7 +148,8 @@ func (s *server) fail(c *call, err error) {
 	if c.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		// Nobody is there to read it, unless the server itself is closing.
 		s.log.DebugContext(c.Context(), "request abandoned", "request_id", c.id)
-	} else if p.Status >= http.StatusInternalServerError && p.Code != errUnreadyModels.Code { // readiness is asked for to learn it
+	} else if p.Status >= http.StatusInternalServerError && p.Code != errUnreadyModels.Code && p.Code != errOverloaded.Code {
+		// Readiness is asked for to learn it, and an overload is no time to write more.
 		s.log.ErrorContext(c.Context(), "request failed", "request_id", c.id, "code", p.Code, "error", err)
 	}
 	if c.w.status != 0 {

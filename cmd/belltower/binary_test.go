@@ -19,6 +19,9 @@ import (
 
 const testAdmin = "admin-token-of-the-tests"
 
+// far is not during a test.
+const far = 48 * time.Hour
+
 // patience is how long a test waits for what is to come soon.
 const patience = 2 * time.Minute
 

@@ -15,9 +15,13 @@ import (
 // and at the last records.
 func check(conn *sqlite.Conn, path string) error {
 	// What a killed process left in the WAL is moved over first, so that the
-	// file must have the size that its header tells.
+	// file must have the size that its header tells. On a full disk it stays
+	// where it is, and is read from there.
+	moved := true
 	if err := sqlitex.ExecuteTransient(conn, "PRAGMA wal_checkpoint(TRUNCATE)", nil); err != nil {
-		return fmt.Errorf("recover %s: %w", path, classify(err))
+		if moved = sqlite.ErrCode(err).ToPrimary() != sqlite.ResultFull; moved {
+			return fmt.Errorf("recover %s: %w", path, classify(err))
+		}
 	}
 	size, err := number(conn, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
 	if err != nil {
@@ -27,7 +31,7 @@ func check(conn *sqlite.Conn, path string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if info.Size() < size {
+	if moved && info.Size() < size {
 		return fmt.Errorf("%w: %s: %d bytes long instead of %d", eventstore.ErrCorrupt, path, info.Size(), size)
 	}
 	if err := checkRecords(conn); err != nil {

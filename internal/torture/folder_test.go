@@ -1,0 +1,118 @@
+package torture
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+// compare builds what is derived from the log anew, in a copy of the folder, and
+// finds the rows that differ. The service has ended in order.
+func (r *run) compare(folder string) {
+	t := r.t
+	anew := filepath.Join(t.TempDir(), "anew")
+	require.NoError(t, os.CopyFS(anew, os.DirFS(folder)))
+	for _, derived := range []string{"read.db", "planner.db"} {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(filepath.Join(anew, derived+suffix)); err != nil {
+				require.ErrorIs(t, err, os.ErrNotExist)
+			}
+		}
+	}
+	v := newProvider(t).serve(t, anew)
+	v.swept(t, anew)
+	v.finish(t)
+	require.Empty(t, v.out.messages(t), "building anew sends nothing")
+	for _, file := range []string{"read.db", "planner.db"} {
+		have, want := rows(t, filepath.Join(folder, file)), rows(t, filepath.Join(anew, file))
+		for _, table := range slices.Sorted(maps.Keys(want)) {
+			missing, extra := difference(want[table], have[table])
+			if len(missing)+len(extra) > 0 {
+				r.ledger.blame(diverged, "%s, table %s: %d rows are missing, %d are not in a rebuild, such as\n    - %s\n    + %s",
+					file, table, len(missing), len(extra), strings.Join(first(missing), "\n    - "), strings.Join(first(extra), "\n    + "))
+			}
+		}
+	}
+}
+
+// swept waits until all that is derived has caught up and nothing is left to be swept.
+func (v *service) swept(t *testing.T, folder string) {
+	v.ready(t)
+	until(t, v, "all is built", func() bool {
+		stats := v.does(t, 200, "GET", "/v1/stats", nil)
+		end := stats.inner("store").text("position")
+		for _, reader := range stats.list("projections") {
+			if reader.text("position") != end {
+				return false
+			}
+		}
+		return stats.inner("planner").text("position") == end && len(stats.inner("planner").list("planning")) == 0
+	})
+	until(t, v, "deleted events are swept", func() bool {
+		return len(rows(t, filepath.Join(folder, "read.db"))["gone"]) == 0 && len(rows(t, filepath.Join(folder, "planner.db"))["work"]) == 0
+	})
+}
+
+func first(of []string) []string { return of[:min(3, len(of))] }
+
+// rows reads all tables but those about the reading itself.
+func rows(t *testing.T, path string) map[string][]string {
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadOnly)
+	require.NoError(t, err)
+	defer conn.Close()
+	var tables []string
+	require.NoError(t, sqlitex.Execute(conn, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", &sqlitex.ExecOptions{
+		ResultFunc: func(row *sqlite.Stmt) error {
+			if name := row.ColumnText(0); name != "checkpoint" && name != "meta" && !strings.HasPrefix(name, "sqlite_") {
+				tables = append(tables, name)
+			}
+			return nil
+		},
+	}))
+	all := map[string][]string{}
+	for _, table := range tables {
+		lines := []string{}
+		require.NoError(t, sqlitex.Execute(conn, "SELECT * FROM "+table, &sqlitex.ExecOptions{
+			ResultFunc: func(row *sqlite.Stmt) error {
+				var line []string
+				for i := range row.ColumnCount() {
+					line = append(line, fmt.Sprintf("%s=%q", row.ColumnName(i), row.ColumnText(i)))
+				}
+				lines = append(lines, strings.Join(line, " "))
+				return nil
+			},
+		}))
+		slices.Sort(lines)
+		all[table] = lines
+	}
+	return all
+}
+
+// difference compares two sorted lists.
+func difference(want, have []string) (missing, extra []string) {
+	there := map[string]int{}
+	for _, line := range have {
+		there[line]++
+	}
+	for _, line := range want {
+		if there[line] == 0 {
+			missing = append(missing, line)
+		}
+		there[line]--
+	}
+	for _, line := range have {
+		if there[line] > 0 {
+			extra = append(extra, line)
+			there[line]--
+		}
+	}
+	return missing, extra
+}
