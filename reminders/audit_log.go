@@ -127,19 +127,19 @@ func (a *logAudit) openKept(ctx context.Context, path string) error {
 	} else if err != nil {
 		return fmt.Errorf("copy planner.db: %w", err)
 	}
-	position, fact, err := a.kept.table.checkpoint()
+	usable, err := a.kept.usable(ctx, fmt.Sprint(a.kept.kinds))
 	if err != nil {
-		return fmt.Errorf("read the planner's checkpoint: %w", err)
+		return err
 	}
-	r, ok, err := a.o.Store.RecordAt(ctx, position)
-	if err != nil {
-		return fmt.Errorf("look for the planner's checkpoint: %w", err)
-	}
-	if position != eventstore.Start && (!ok || r.ID != fact) {
-		a.report.Planner = "planner.db belongs to another log, and is made from the log at the next start"
+	if !usable {
+		a.report.Planner = "planner.db was made from another log or for other channels, and is made anew at the next start"
 		err := a.kept.table.close()
 		a.kept = nil
 		return err
+	}
+	position, _, err := a.kept.table.mark(markPlanned)
+	if err != nil {
+		return fmt.Errorf("read up to where all is planned: %w", err)
 	}
 	a.upTo = position
 	a.report.Planner = "planner.db has come to position " + position.String()

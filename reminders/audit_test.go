@@ -86,7 +86,8 @@ func TestAuditAfterAJumpOfTheClock(t *testing.T) {
 	}, audited)
 }
 
-// A claim that nobody concludes is a hole once its time and a minute are over.
+// A claim whose worker never comes back to conclude it is a hole once its time
+// and a minute are over.
 func TestAuditFindsAClaimThatIsNeverConcluded(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.reminded()
@@ -94,6 +95,9 @@ func TestAuditFindsAClaimThatIsNeverConcluded(t *testing.T) {
 		require.NoError(t, err)
 		at(time.Hour)
 		do(w, commands.StartSending{NotificationID: w.only().ID, Boot: w.r.sender.boot, ForMillis: 10_000})
+		w.r.sender.mu.Lock()
+		w.r.sender.busy[w.only().ID] = true
+		w.r.sender.mu.Unlock()
 		_, err = w.r.Start(t.Context(), caller, nil)
 		require.NoError(t, err)
 		at(time.Hour + time.Minute - time.Second)
