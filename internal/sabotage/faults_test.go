@@ -127,8 +127,8 @@ var faults = []fault{
 	},
 	{
 		"plan from the table of another log", "reminders/planner.go",
-		"		if ok && r.ID == fact {",
-		"		if ok || r.ID == fact {",
+		"		if !ok || r.ID != fact {",
+		"		if ok && r.ID != fact {",
 		[][]string{{"reminders", "^TestTableOfAnotherLogIsBuiltAnew$"}},
 	},
 	{
