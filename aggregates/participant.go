@@ -31,6 +31,7 @@ type Participant struct {
 	EmailDigest string
 	Response    string
 	Status      string
+	OptedOut    bool  // wants no messages about the event
 	Ordinal     int   // order of registration, never reused
 	Line        int64 // while waitlisted: revision of the fact that put it in the line
 
@@ -39,6 +40,7 @@ type Participant struct {
 	Own          Stamp // last fact about the participant's own fields
 	Entitled     Stamp // when it last became confirmed and not declined: reminders due before are due then
 	LastDeclined Stamp // zero if never
+	LastOptedOut Stamp // zero if never
 
 	// When each address came, and each channel of the participant's own choice.
 	emailSince, phoneSince, pushSince time.Time

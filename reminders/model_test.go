@@ -30,6 +30,8 @@ type person struct {
 	chosen               map[string]time.Time // of each channel of their own choice
 	entitled             time.Time            // confirmed and not declined since
 	declined             int64                // revision of the last declining; -1
+	optedOut             bool
+	left                 int64 // revision of the last opting out; -1
 }
 
 type rule struct {
@@ -85,13 +87,13 @@ func (m *model) fold(f events.Fact, revision int64, at time.Time) {
 				hit = (len(f.Audience.Status) == 0 || slices.Contains(f.Audience.Status, p.status)) &&
 					(len(f.Audience.Response) == 0 || slices.Contains(f.Audience.Response, p.response))
 			}
-			if hit {
+			if hit && !p.optedOut {
 				a.to = append(a.to, p)
 			}
 		}
 		m.messages = append(m.messages, a)
 	case events.ParticipantRegistered:
-		p := &person{id: f.ParticipantID, response: "needs_action", since: map[string]time.Time{}, chosen: map[string]time.Time{}, declined: -1}
+		p := &person{id: f.ParticipantID, response: "needs_action", since: map[string]time.Time{}, chosen: map[string]time.Time{}, declined: -1, left: -1}
 		p.reach(f.Personal, f.Channels, at)
 		p.seat(f.Waitlisted, at)
 		m.people = append(m.people, p)
@@ -104,6 +106,14 @@ func (m *model) fold(f events.Fact, revision int64, at time.Time) {
 			p.status, p.declined = "released", revision
 		} else if p.status == "released" {
 			p.seat(f.Waitlisted, at)
+		}
+	case events.ParticipantOptedOut:
+		p := m.person(f.ParticipantID)
+		p.optedOut, p.left = true, revision
+	case events.ParticipantOptedIn:
+		p := m.person(f.ParticipantID)
+		if p.optedOut = false; p.status == "confirmed" {
+			p.entitled = at
 		}
 	case events.ParticipantPromoted:
 		m.person(f.ParticipantID).seat(false, at)
@@ -174,7 +184,7 @@ func (m *model) wants() map[string]expected {
 	}
 	for _, p := range m.people {
 		for _, r := range m.rules {
-			if m.ended >= 0 || p.status != "confirmed" || p.response == "declined" {
+			if m.ended >= 0 || p.optedOut || p.status != "confirmed" || p.response == "declined" {
 				continue
 			}
 			due := m.start.Add(-time.Duration(r.minutes) * time.Minute)
@@ -196,7 +206,7 @@ func (m *model) wants() map[string]expected {
 	}
 	for _, a := range m.messages {
 		for _, p := range m.people {
-			if !slices.Contains(a.to, p) || p.declined > a.revision || m.ended > a.revision {
+			if !slices.Contains(a.to, p) || p.optedOut || p.declined > a.revision || p.left > a.revision || m.ended > a.revision {
 				continue
 			}
 			due := a.sendAt

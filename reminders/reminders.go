@@ -28,8 +28,11 @@ type Options struct {
 	Models   *projections.Models // for the auditor alone; without them nothing is audited
 	Channels []channels.Registration
 	Dir      string // where planner.db stands
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// OptOut gives the link by which a participant ends the messages about an
+	// event; nil, or an empty link: messages have none.
+	OptOut func(eventID, participantID string) string
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Reminders plans and sends. Its methods may be called concurrently.
@@ -57,6 +60,9 @@ func Kinds(registered []channels.Registration) map[string]aggregates.AddressKind
 
 // New opens the planner's table. Run does the work, Close ends the table.
 func New(o Options) (*Reminders, error) {
+	if o.OptOut == nil {
+		o.OptOut = func(string, string) string { return "" }
+	}
 	t, err := openTable(o.Dir, o.Logger)
 	if err != nil {
 		return nil, err
@@ -66,6 +72,7 @@ func New(o Options) (*Reminders, error) {
 		commands: o.Commands, store: o.Store, table: t, boot: uuid.NewString(), exclusive: o.Store.Exclusive(),
 		kinds: Kinds(o.Channels), disused: newDisused(o.Logger),
 		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
+		optOut:   o.OptOut,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
 		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{},
 	}

@@ -49,6 +49,10 @@ func gather(touch touches, f events.Fact) {
 		touch.look(f.EventID, f.ParticipantID)
 	case events.ParticipantResponded:
 		touch.look(f.EventID, f.ParticipantID)
+	case events.ParticipantOptedOut:
+		touch.look(f.EventID, f.ParticipantID)
+	case events.ParticipantOptedIn:
+		touch.look(f.EventID, f.ParticipantID)
 	case events.ParticipantPromoted:
 		touch.look(f.EventID, f.ParticipantID)
 	case events.ParticipantRemoved:
@@ -67,7 +71,10 @@ func loosened(f events.Fact) (id string, ok bool) {
 	case events.SendingFailed:
 		return f.NotificationID, true
 	case events.NotificationCancelled:
-		return f.NotificationID, f.Reason == events.CancelledSuperseded || f.Reason == events.CancelledDeclined
+		switch f.Reason {
+		case events.CancelledSuperseded, events.CancelledDeclined, events.CancelledOptedOut:
+			return f.NotificationID, true
+		}
 	}
 	return "", false
 }

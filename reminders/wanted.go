@@ -26,7 +26,7 @@ var notificationSpace = uuid.MustParse("0f0f6a4e-6a55-4a57-8f6e-0f3a1f7c7b60")
 // It is the only place that knows what is wanted. Ids are derived from what is
 // wanted, so that asking twice asks for the same.
 func Wanted(e *aggregates.Event, p *aggregates.Participant, kinds map[string]aggregates.AddressKind) []events.NotificationScheduled {
-	if !e.Exists() || p == nil {
+	if !e.Exists() || p == nil || p.OptedOut {
 		return nil
 	}
 	var wanted []events.NotificationScheduled
@@ -64,11 +64,12 @@ func ofReminder(e *aggregates.Event, p *aggregates.Participant, r *aggregates.Re
 }
 
 // ofAnnouncement: the audience is who it was when the announcement was made,
-// less those who have declined since or are gone; cancelling the event ends
+// less those who have declined or opted out since or are gone; cancelling the event ends
 // the announcements made before it.
 func ofAnnouncement(e *aggregates.Event, p *aggregates.Participant, a *aggregates.Announcement, kinds map[string]aggregates.AddressKind) []events.NotificationScheduled {
 	cancelledSince := e.Status == aggregates.Cancelled && e.Cancelled.Revision > a.Made.Revision
-	if cancelledSince || !a.Includes(p) || p.LastDeclined.Revision > a.Made.Revision {
+	leftSince := max(p.LastDeclined.Revision, p.LastOptedOut.Revision) > a.Made.Revision
+	if cancelledSince || leftSince || !a.Includes(p) {
 		return nil
 	}
 	due := latest(a.SendAt, a.Made.At)
@@ -143,6 +144,8 @@ func whyNot(e *aggregates.Event, p *aggregates.Participant) string {
 		return events.CancelledEventCancelled
 	case p == nil:
 		return events.CancelledRemoved
+	case p.OptedOut:
+		return events.CancelledOptedOut
 	case p.Response == aggregates.Declined:
 		return events.CancelledDeclined
 	}
