@@ -66,7 +66,7 @@ func run(ctx context.Context, args, env []string, o output) int {
 // ran tells whether the arguments named a command; where they don't, cobra has refused them.
 func ran(root *cobra.Command) bool {
 	for _, c := range root.Commands() {
-		if c.CalledAs() != "" {
+		if c.CalledAs() != "" || ran(c) {
 			return true
 		}
 	}
