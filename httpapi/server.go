@@ -27,6 +27,7 @@ type Options struct {
 	Logger    *slog.Logger         // nil: slog.Default()
 	Metrics   *prometheus.Registry // nil: one of its own
 	Version   string
+	TimeZones TimeZones
 	// OptOut reads the last part of a link that ends messages; nil: there are no such links.
 	OptOut func(token string) (OptOutLink, bool)
 }

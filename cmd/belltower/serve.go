@@ -61,6 +61,7 @@ func serve(ctx context.Context, s settings, o output, logger *slog.Logger) error
 	default:
 		stdout.say("  admin token    kept in %s\n", service.tokenFile)
 	}
+	stdout.say("  time zones     %s, %s\n", service.zones.Version, service.zones.Source)
 	printed := false
 	for _, c := range service.channels {
 		stdout.say("  channel        %s\n", carrier(c))

@@ -48,6 +48,7 @@ type service struct {
 	madeToken string // the admin token, where it was made just now
 	token     string // the admin token
 	channels  []channels.Registration
+	zones     httpapi.TimeZones
 	failed    chan error // something stopped that should not have
 
 	logger    *slog.Logger
@@ -74,6 +75,9 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	}()
 	if err := os.MkdirAll(s.data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	if v.zones, err = useZones(s, systemZones); err != nil {
+		return nil, err
 	}
 	log, err := embedded.Open(ctx, s.data, embedded.Options{Now: time.Now, Logger: logger})
 	if errors.Is(err, eventstore.ErrLocked) {
@@ -114,7 +118,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	v.server = httpapi.Server(httpapi.New(httpapi.Options{
 		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Channels: names(v.channels),
 		Tokens: append([]httpapi.Token{{Name: adminName, Value: v.token}}, s.tokens...),
-		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: links.read,
+		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: links.read, TimeZones: v.zones,
 	}))
 	v.run(ctx, listener, log, models)
 	return v, nil

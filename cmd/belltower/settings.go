@@ -21,6 +21,7 @@ type settings struct {
 	readModels  string
 	phoneRegion string
 	publicURL   string
+	zones       string // folder or zip file of time zones; empty: the newer ones of the system's and our own
 	smtp        smtpSettings
 	adminToken  string // empty: one is made and kept in the data folder
 	tokens      []httpapi.Token
@@ -43,6 +44,7 @@ func (s *settings) flags() []setting {
 		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "where read models are kept: sqlite", &s.readModels},
 		{"phone-region", "BELLTOWER_PHONE_REGION", "", "ISO 3166 region that phone numbers without + are read in (default: they are refused)", &s.phoneRegion},
 		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages (default: no links)", &s.publicURL},
+		{"tzdata", "BELLTOWER_TZDATA", "", "folder or zip file of time zones (default: the newer ones of the system's and those linked in)", &s.zones},
 	}, s.smtp.flags()...)
 }
 
@@ -81,7 +83,7 @@ func (s *settings) resolve(flags *pflag.FlagSet, env map[string]string) error {
 		}
 	}
 	for _, name := range secretVariables {
-		if _, ok := env[name]; ok {
+		if env[name] != "" {
 			s.sources[name] = name
 		}
 	}
@@ -124,6 +126,9 @@ func (s *settings) check(env map[string]string) error {
 	}
 	if why := wrongPublicURL(s.publicURL); why != "" {
 		return s.refuse("public-url", "%s", why)
+	}
+	if why := wrongZones(s.zones); why != "" {
+		return s.refuse("tzdata", "%s", why)
 	}
 	if err := s.checkSMTP(env); err != nil {
 		return err

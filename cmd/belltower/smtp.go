@@ -104,7 +104,8 @@ func (m *smtpSettings) secure(s *settings, scheme string) error {
 
 // authenticate reads the password.
 func (m *smtpSettings) authenticate(s *settings, env map[string]string) error {
-	password, given := env[passwordVariable]
+	password := env[passwordVariable]
+	given := password != "" // an empty one is what docker compose makes of none
 	switch {
 	case given && m.passwordFile != "":
 		return s.refuse("smtp-password-file", "the password is given in %s too", passwordVariable)

@@ -15,6 +15,7 @@ func versionCommand(o output) *cobra.Command {
 			out := &lines{out: o.out}
 			out.say("Belltower %s\n", version())
 			out.say("  built with  %s for %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			out.say("  time zones  %s, linked in\n", linkedZonesVersion())
 			return nil
 		},
 	}
