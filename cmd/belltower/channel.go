@@ -94,7 +94,10 @@ func testChannel(ctx context.Context, s settings, name, to string, out *lines) e
 	ctx, cancel := context.WithTimeout(ctx, channel.Timeout)
 	defer cancel()
 	began := time.Now()
-	result, words := channels.Result{}, ""
+	var (
+		result channels.Result
+		words  string
+	)
 	if t, ok := channel.Channel.(talkative); ok {
 		result, words = t.Try(ctx, m)
 	} else {

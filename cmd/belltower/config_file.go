@@ -32,10 +32,10 @@ type configLine struct {
 
 // readConfig reads the file that is named, or belltower.yaml where it is there.
 func readConfig(flags *pflag.FlagSet, env map[string]string) (config, error) {
-	path, named := "", false
+	path, named := env[configVariable]
 	if f := flags.Lookup(configFlag); f != nil && f.Changed {
 		path, named = f.Value.String(), true
-	} else if path, named = env[configVariable]; !named {
+	} else if !named {
 		path = configFile
 	}
 	data, err := os.ReadFile(path)

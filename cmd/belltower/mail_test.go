@@ -55,7 +55,7 @@ func freeAddress(t *testing.T) string {
 
 func (m mailpit) get(t *testing.T, path string, into any) {
 	t.Helper()
-	resp, err := http.Get("http://" + m.web + path) //nolint:noctx // it is here
+	resp, err := http.Get("http://" + m.web + path)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Equal(t, http.StatusOK, resp.StatusCode)
@@ -124,7 +124,7 @@ func TestMailFromReminderToOptOut(t *testing.T) {
 	require.Len(t, mail.ListUnsubscribe.Links, 1)
 	path, ours := strings.CutPrefix(mail.ListUnsubscribe.Links[0], "https://bells.example.org")
 	require.True(t, ours, mail.ListUnsubscribe.Links)
-	resp, err := http.PostForm(p.url+path, url.Values{"List-Unsubscribe": {"One-Click"}}) //nolint:noctx // it is here
+	resp, err := http.PostForm(p.url+path, url.Values{"List-Unsubscribe": {"One-Click"}})
 	require.NoError(t, err)
 	page, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func TestMailFromReminderToOptOut(t *testing.T) {
 	require.NotContains(t, p.err.String(), path[len("/v1/opt-out/"):], "the link is a secret")
 	require.NotContains(t, p.err.String(), "ann@example.net")
 	p = serving(t, p.cmd.Args[len(p.cmd.Args)-1], server.settings()...)
-	resp, err = http.Get(p.url + path) //nolint:noctx // it is here
+	resp, err = http.Get(p.url + path)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, 200, resp.StatusCode)

@@ -51,7 +51,7 @@ func (s *settings) flags() []setting {
 const (
 	adminTokenVariable = "BELLTOWER_ADMIN_TOKEN"
 	tokensVariable     = "BELLTOWER_TOKENS"
-	passwordVariable   = "BELLTOWER_SMTP_PASSWORD"
+	passwordVariable   = "BELLTOWER_SMTP_PASSWORD" //nolint:gosec // the name of one
 )
 
 // secretVariables are the settings that only the environment gives.

@@ -27,13 +27,13 @@ type smtpSettings struct {
 	workers int
 }
 
-func (s *smtpSettings) flags() []setting {
+func (m *smtpSettings) flags() []setting {
 	return []setting{
-		{"smtp", "BELLTOWER_SMTP", "", "server that carries e-mail, smtp://USER@HOST:PORT or smtps:// (default: e-mail is printed only)", &s.server},
-		{"smtp-from", "BELLTOWER_SMTP_FROM", "", "sender of e-mail, such as \"Choir <choir@example.org>\"", &s.from},
-		{"smtp-tls", "BELLTOWER_SMTP_TLS", "required", "with smtp://, whether the server has to offer STARTTLS: required, opportunistic or none", &s.tls},
-		{"smtp-password-file", "BELLTOWER_SMTP_PASSWORD_FILE", "", "file with the password for the server; or give it in " + passwordVariable, &s.passwordFile},
-		{"smtp-connections", "BELLTOWER_SMTP_CONNECTIONS", "8", "connections to the server at once, 1 to 128", &s.connections},
+		{"smtp", "BELLTOWER_SMTP", "", "server that carries e-mail, smtp://USER@HOST:PORT or smtps:// (default: e-mail is printed only)", &m.server},
+		{"smtp-from", "BELLTOWER_SMTP_FROM", "", "sender of e-mail, such as \"Choir <choir@example.org>\"", &m.from},
+		{"smtp-tls", "BELLTOWER_SMTP_TLS", "required", "with smtp://, whether the server has to offer STARTTLS: required, opportunistic or none", &m.tls},
+		{"smtp-password-file", "BELLTOWER_SMTP_PASSWORD_FILE", "", "file with the password for the server; or give it in " + passwordVariable, &m.passwordFile},
+		{"smtp-connections", "BELLTOWER_SMTP_CONNECTIONS", "8", "connections to the server at once, 1 to 128", &m.connections},
 	}
 }
 
