@@ -25,7 +25,7 @@ const (
 // into headers is one line each; what somebody typed stays text.
 func (c *Channel) compose(m channels.Message, to address, id string) ([]byte, error) {
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithCharset(gomail.CharsetUTF8), gomail.WithEncoding(gomail.EncodingQP))
-	msg.FromMailAddress(&mail.Address{Name: headerText(c.o.From.Name, maxName), Address: c.o.From.Address})
+	msg.FromMailAddress(&mail.Address{Name: headerText(c.o.From.Name, maxName), Address: c.from.String()})
 	msg.ToMailAddress(&mail.Address{Name: headerText(m.Name, maxName), Address: to.String()})
 	msg.Subject(headerText(m.Subject, maxSubject))
 	msg.SetMessageIDWithValue(id)

@@ -48,9 +48,9 @@ type Options struct {
 // Channel sends e-mail through one SMTP server, with a connection for each
 // message. Its methods may be called concurrently.
 type Channel struct {
-	o      Options
-	domain string // of the sender, as an A-label: the right part of every Message-ID
-	tls    *tls.Config
+	o    Options
+	from address
+	tls  *tls.Config
 }
 
 // New makes a channel. Nothing is connected to before the first Send.
@@ -70,9 +70,8 @@ func New(o Options) (*Channel, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.From.Address = from.String()
 	return &Channel{
-		o: o, domain: from.domain,
+		o: o, from: from,
 		tls: &tls.Config{ServerName: o.Host, MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
 	}, nil
 }
@@ -133,7 +132,7 @@ func (c *Channel) Try(ctx context.Context, m channels.Message) (result channels.
 		return channels.Result{Outcome: channels.Later, Code: "timeout", Detail: "email: there was no time to connect"}, ""
 	}
 	to, _ := parseAddress(m.To) // as Check has
-	id := m.ID + "@" + c.domain
+	id := m.ID + "@" + c.from.domain
 	body, err := c.compose(m, to, id)
 	if err != nil {
 		return channels.Result{Outcome: channels.Rejected, Code: "compose", Detail: "email: the mail could not be composed"}, ""

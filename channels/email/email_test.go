@@ -156,6 +156,11 @@ func TestAddressesOutsideASCII(t *testing.T) {
 	require.Equal(t, channels.Rejected, result.Outcome)
 	require.Contains(t, result.Detail, "SMTPUTF8")
 
+	m.To = "ann@example.org"
+	asJörg := func(o *email.Options) { o.From.Address = "jörg@sender.example" }
+	require.Equal(t, channels.Accepted, with.channel(t, asJörg).Send(t.Context(), m).Outcome)
+	require.Equal(t, channels.Rejected, without.channel(t, asJörg).Send(t.Context(), m).Outcome)
+
 	m.To = "joerg@bücher.example"
 	require.Equal(t, channels.Accepted, without.channel(t).Send(t.Context(), m).Outcome)
 	require.Equal(t, "joerg@xn--bcher-kva.example", without.taken()[0].to)

@@ -42,7 +42,8 @@ const partingTime = 2 * time.Second
 func (c *Channel) transact(ctx context.Context, to address, body []byte) (words string, at stage, err error) {
 	var connection net.Conn
 	unhook := func() bool { return true }
-	client, err := c.dial(ctx, to.needsUTF8(), func(conn net.Conn) {
+	utf8 := to.needsUTF8() || c.from.needsUTF8()
+	client, err := c.dial(ctx, utf8, func(conn net.Conn) {
 		connection = conn
 		// Nothing else reaches into reads and writes when ctx ends.
 		unhook = context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -55,7 +56,7 @@ func (c *Channel) transact(ctx context.Context, to address, body []byte) (words 
 	if err != nil {
 		return "", connecting, err
 	}
-	words, at, err = hand(client, c.o.From.Address, to, body)
+	words, at, err = hand(client, c.from, to, utf8, body)
 	if err == nil || hasAnswer(err) {
 		// What was begun has been answered, so the goodbye ends no mail.
 		_ = connection.SetDeadline(time.Now().Add(partingTime))
@@ -108,8 +109,8 @@ func (c *Channel) dial(ctx context.Context, utf8 bool, connected func(net.Conn))
 }
 
 // hand makes the transaction on a connection that is ready.
-func hand(client *smtp.Client, from string, to address, body []byte) (words string, at stage, err error) {
-	if supported, _ := client.Extension("SMTPUTF8"); to.needsUTF8() && !supported {
+func hand(client *smtp.Client, from, to address, utf8 bool, body []byte) (words string, at stage, err error) {
+	if supported, _ := client.Extension("SMTPUTF8"); utf8 && !supported {
 		return "", recipient, errNoUTF8
 	}
 	if _, most := client.Extension("SIZE"); most != "" { // RFC 1870; 0 is no limit
@@ -117,7 +118,7 @@ func hand(client *smtp.Client, from string, to address, body []byte) (words stri
 			return "", sender, errTooLarge
 		}
 	}
-	if err := client.Mail("<" + from + ">"); err != nil {
+	if err := client.Mail("<" + from.String() + ">"); err != nil {
 		return "", sender, err
 	}
 	if err := client.Rcpt("<" + to.String() + ">"); err != nil {
