@@ -25,10 +25,7 @@ func (e *Event) Schedule(id string, f EventFields, now Now) ([]events.Fact, erro
 	if startGood && endGood {
 		wrong.span(start, end)
 	}
-	zone := time.UTC
-	if f.TimeZone != "" {
-		zone = wrong.zone(f.TimeZone)
-	}
+	zone := wrong.zone(f.TimeZone)
 	capacity := 0
 	if f.Capacity != nil {
 		capacity = *f.Capacity

@@ -13,7 +13,7 @@ import (
 
 func TestSchedule(t *testing.T) {
 	fields := func(change func(*aggregates.EventFields)) func(*aggregates.Event) (facts, error) {
-		f := aggregates.EventFields{Title: "Title", Description: "Text", CreatorID: "admin", StartTime: start, EndTime: end}
+		f := aggregates.EventFields{Title: "Title", Description: "Text", CreatorID: "admin", StartTime: start, EndTime: end, TimeZone: "UTC"}
 		change(&f)
 		return func(e *aggregates.Event) (facts, error) { return e.Schedule("e", f, now) }
 	}
@@ -42,6 +42,8 @@ func TestSchedule(t *testing.T) {
 		"it was deleted":          {facts{scheduled(0), events.EventDeleted{EventID: "e"}}, fields(none), nil, aggregates.ErrEventNotFound},
 		"now is past":             wrong(invalid{"start_time:in_past"}, func(f *aggregates.EventFields) { f.StartTime = noon }),
 		"a title of 1001":         wrong(invalid{"title:too_long"}, func(f *aggregates.EventFields) { f.Title = strings.Repeat("ü", 1001) }),
+		"lines of a form":         good(func(f *events.EventScheduled) { f.Description = "a\r\nb" }, func(f *aggregates.EventFields) { f.Description = "a\r\nb" }),
+		"half a line's end":       wrong(invalid{"description:invalid_characters"}, func(f *aggregates.EventFields) { f.Description = "a\rb" }),
 		"a line in a title":       wrong(invalid{"title:invalid_characters"}, func(f *aggregates.EventFields) { f.Title = "a\r\nBcc: x" }),
 		"a separator in a place":  wrong(invalid{"location:invalid_characters"}, func(f *aggregates.EventFields) { f.Location = "a\u2028b" }),
 		"not UTF-8":               wrong(invalid{"title:invalid_characters"}, func(f *aggregates.EventFields) { f.Title = "\xff" }),
@@ -49,6 +51,7 @@ func TestSchedule(t *testing.T) {
 		"no seats":                wrong(invalid{"capacity:out_of_range"}, func(f *aggregates.EventFields) { f.Capacity = &zero }),
 		"end is start":            wrong(invalid{"end_time:before_start"}, func(f *aggregates.EventFields) { f.EndTime = start }),
 		"no such zone":            wrong(invalid{"time_zone:unknown_time_zone"}, func(f *aggregates.EventFields) { f.TimeZone = "Mars/Base" }),
+		"an empty zone":           wrong(invalid{"time_zone:unknown_time_zone"}, func(f *aggregates.EventFields) { f.TimeZone = "" }),
 		"the machine's zone":      wrong(invalid{"time_zone:unknown_time_zone"}, func(f *aggregates.EventFields) { f.TimeZone = "Local" }),
 		"a path is no zone":       wrong(invalid{"time_zone:unknown_time_zone"}, func(f *aggregates.EventFields) { f.TimeZone = "../etc/passwd" }),
 		"a blank tag":             wrong(invalid{"tags:required"}, func(f *aggregates.EventFields) { f.Tags = []string{"\u00a0"} }),

@@ -13,7 +13,7 @@ type EventFields struct {
 	CreatorID   string
 	StartTime   time.Time
 	EndTime     time.Time
-	TimeZone    string // empty: UTC
+	TimeZone    string
 	Location    string
 	Capacity    *int // nil: no limit
 	Tags        []string

@@ -150,6 +150,7 @@ func (r *roster) responded(f events.ParticipantResponded, at Stamp) {
 		p.LastDeclined = at
 		r.release(p, at)
 	} else if p.Status == Released {
+		p.Returned = at
 		r.admit(p, f.Waitlisted, at)
 	}
 	p.Changed, p.Own = at, at
@@ -168,7 +169,7 @@ func (r *roster) optedIn(id string, at Stamp) {
 	if !ok {
 		return
 	}
-	p.OptedOut = false
+	p.OptedOut, p.OptedIn = false, at
 	if p.Status == Confirmed {
 		p.Entitled = at
 	}

@@ -86,7 +86,7 @@ func TestCheckTemplate(t *testing.T) {
 		began := time.Now()
 		code, _ := aggregates.CheckTemplate(aggregates.ReminderTemplate, source)
 		require.Equal(t, "invalid_template", code, "%.200s", source)
-		require.Less(t, time.Since(began), 2*time.Second, "%.200s", source)
+		require.Less(t, time.Since(began), time.Minute, "%.200s", source)
 		_, err := aggregates.RenderTemplate(source, b)
 		require.Equal(t, strings.Contains(source, "announcement.id"), err == nil, "%.200s", source)
 	}
@@ -146,7 +146,7 @@ func TestTemplatesEnd(t *testing.T) {
 	} {
 		began := time.Now()
 		_, _ = aggregates.RenderTemplate(source, b)
-		require.Less(t, time.Since(began), 2*time.Second, source)
+		require.Less(t, time.Since(began), time.Minute, source)
 	}
 }
 

@@ -32,9 +32,9 @@ func (f *faults) line(field, text string, max int) bool {
 	})
 }
 
-// lines checks a text that may have several lines.
+// lines checks a text that may have several lines, which forms end with CR LF.
 func (f *faults) lines(field, text string, max int) bool {
-	return f.text(field, text, max, func(r rune) bool {
+	return f.text(field, strings.ReplaceAll(text, "\r\n", "\n"), max, func(r rune) bool {
 		return unicode.IsControl(r) && r != '\n' && r != '\t'
 	})
 }

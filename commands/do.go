@@ -32,6 +32,9 @@ func Do[T any, S State[T], V any](ctx context.Context, h *Handler, cmd Command[S
 		cmd: cmd, by: by, request: h.request(by),
 		see: func(state S, now time.Time) { answer.View = view(state, now) },
 	}
+	if h.o.Admit != nil {
+		h.o.Admit(cmd)
+	}
 	err := submit[T](ctx, h, cmd.Stream(), job)
 	var refusal *aggregates.Refusal
 	if err == nil || errors.As(err, &refusal) {

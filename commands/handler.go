@@ -31,6 +31,12 @@ type Options struct {
 	Now         func() time.Time
 	PhoneRegion string // as in aggregates.Now
 	Channels    map[string]aggregates.AddressKind
+	// FactID makes the id of the next fact of a stream, never the same twice;
+	// random ones where nil.
+	FactID func(stream string) uuid.UUID
+	// Admit, where set, is called before a command takes its place in its stream's
+	// line: who simulates orders commands with it.
+	Admit func(cmd interface{ Stream() string })
 }
 
 // The states that a Handler keeps are bounded by what they were folded from: a
@@ -67,6 +73,9 @@ type slot struct {
 
 // NewHandler returns a Handler; Close ends it.
 func NewHandler(o Options) *Handler {
+	if o.FactID == nil {
+		o.FactID = func(string) uuid.UUID { return uuid.New() }
+	}
 	return &Handler{
 		o: o, limit: maxCost, batch: maxWriteFacts, gate: newGate(),
 		streams: map[string]*list.Element{}, recent: list.New(),
@@ -133,7 +142,7 @@ func hold[T any, S State[T]](h *Handler, name string) (*stream[T, S], func(), er
 	}
 	element, ok := h.streams[name]
 	if !ok {
-		element = h.recent.PushFront(&slot{name: name, stream: &stream[T, S]{h: h, name: name}})
+		element = h.recent.PushFront(&slot{name: name, stream: &stream[T, S]{h: h, name: name, awaited: eventstore.NoStream}})
 		h.streams[name] = element
 	} else {
 		h.recent.MoveToFront(element)

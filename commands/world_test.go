@@ -233,7 +233,7 @@ func (w *world) together(cmds ...onEvent) []result {
 
 func fields(capacity int) aggregates.EventFields {
 	f := aggregates.EventFields{
-		Title: "Title", Description: "Text", CreatorID: "alice", StartTime: noon.Add(24 * time.Hour), EndTime: noon.Add(26 * time.Hour),
+		Title: "Title", Description: "Text", CreatorID: "alice", StartTime: noon.Add(24 * time.Hour), EndTime: noon.Add(26 * time.Hour), TimeZone: "UTC",
 	}
 	if capacity > 0 {
 		f.Capacity = &capacity

@@ -33,9 +33,6 @@ func (s *server) postAnnouncement(c *call) (*answer, error) {
 		Response: plain(audience, "response", asTexts),
 	}
 	audience.done()
-	if err := b.end(); err != nil {
-		return nil, err
-	}
 	by, err := c.keyed(b)
 	if err != nil {
 		return nil, err

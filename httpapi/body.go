@@ -33,6 +33,7 @@ type body struct {
 	prefix  string // of the names of fields, in a nested object
 	known   map[string]bool
 	said    *verdicts
+	refusal error // of a keyed request's body that can't be read; see judged
 }
 
 // verdicts is what was found wrong: bad makes a request that can't be read

@@ -119,14 +119,19 @@ func (c *call) caller() (commands.Caller, error) {
 }
 
 // keyed says for whom a command is done that an idempotency key may come with.
+// A body that can't be read is refused, with a key only once that was looked up.
 func (c *call) keyed(b *body) (commands.Caller, error) {
+	b.refusal = b.end()
 	by, err := c.caller()
 	if err != nil {
 		return by, err
 	}
 	value, given, err := idempotencyKey(c.Header)
-	if err != nil || !given {
+	if err != nil {
 		return by, err
+	}
+	if !given {
+		return by, b.refusal
 	}
 	// Ids may be spelt in capitals, and name the same then.
 	by.Key = &commands.Key{Route: c.Method + " " + strings.ToLower(c.URL.Path), Value: value, Body: b.canonical()}

@@ -56,6 +56,7 @@ func (s *server) postEvent(c *call) (*answer, error) {
 		Title:       plain(b, "title", asText),
 		Description: plain(b, "description", asText),
 		CreatorID:   c.actor,
+		TimeZone:    "UTC",
 		StartTime:   plain(b, "start_time", asTime),
 		EndTime:     plain(b, "end_time", asTime),
 		Location:    plain(b, "location", asText),
@@ -65,12 +66,8 @@ func (s *server) postEvent(c *call) (*answer, error) {
 	if creator := optional(b, "creator_id", asText); creator != nil {
 		f.CreatorID = *creator
 	}
-	zone := optional(b, "time_zone", asText)
-	if zone != nil {
+	if zone := optional(b, "time_zone", asText); zone != nil {
 		f.TimeZone = *zone
-	}
-	if err := b.end(); err != nil {
-		return nil, err
 	}
 	by, err := c.keyed(b)
 	if err != nil {
@@ -95,7 +92,7 @@ func (s *server) getEvents(c *call) (*answer, error) {
 		From:      q.time("from"),
 		To:        q.time("to"),
 	}
-	f.Query, _ = q.text("q")
+	f.Query = q.search("q")
 	page := q.page()
 	if err := q.end(); err != nil {
 		return nil, err
@@ -224,9 +221,6 @@ func (s *server) cancelEvent(c *call) (*answer, error) {
 		return nil, err
 	}
 	cmd := commands.CancelEvent{Reason: plain(b, "reason", asText), Notify: optional(b, "notify", asText)}
-	if err := b.end(); err != nil {
-		return nil, err
-	}
 	by, err := c.keyed(b)
 	if err != nil {
 		return nil, err

@@ -51,6 +51,7 @@ func TestEventsThatAreRefused(t *testing.T) {
 		"an end at once":   {object{"end_time": "2031-05-06T18:00:00Z"}, []string{"end_time before_start"}},
 		"a start now":      {object{"start_time": "2031-04-01T09:00:00Z"}, []string{"start_time in_past"}},
 		"an unknown zone":  {object{"time_zone": "Mars/Olympus"}, []string{"time_zone unknown_time_zone"}},
+		"an empty zone":    {object{"time_zone": ""}, []string{"time_zone unknown_time_zone"}},
 		"no seats":         {object{"capacity": 0}, []string{"capacity out_of_range"}},
 		"fewer than none":  {object{"capacity": -1}, []string{"capacity out_of_range"}},
 		"too many seats":   {object{"capacity": 1e30}, []string{"capacity out_of_range"}},

@@ -67,6 +67,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// patience bounds only how long a test that fails takes.
+const patience = 2 * time.Minute
+
 // api is the whole stack over a log in memory, behind a real connection.
 type api struct {
 	t         testing.TB
@@ -86,8 +89,6 @@ type api struct {
 	loose bool
 	// idle leaves the read models alone until follow.
 	idle bool
-	// timeout, where set, is the server's for reading and for writing.
-	timeout time.Duration
 
 	stopFollowing func()
 }
@@ -137,9 +138,6 @@ func (a *api) open() {
 		OptOut: readOptOut, TimeZones: httpapi.TimeZones{Version: "2031a", Source: "linked in"},
 	})
 	a.server = httpapi.Server(a.handler)
-	if a.timeout > 0 {
-		a.server.ReadTimeout, a.server.WriteTimeout = a.timeout, a.timeout
-	}
 	listening := httptest.NewUnstartedServer(nil)
 	listening.Config = a.server
 	listening.Start()

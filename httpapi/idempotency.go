@@ -63,7 +63,7 @@ func unquote(s string) (string, bool) {
 }
 
 // gated is a command that something outside its aggregate has to say to: a
-// body that can't be understood, or a read model that doesn't know the
+// body that can't be read or understood, or a read model that doesn't know the
 // resource. Neither may be said before Do has looked the idempotency key up, so
 // it is said where the command is decided.
 type gated[S any] struct {
@@ -72,13 +72,13 @@ type gated[S any] struct {
 	faults  []aggregates.Fault
 }
 
-// judged has the faults that b was found to have told together with those that
-// the rules find.
+// judged refuses a body that can't be read, and has the faults that b was found
+// to have told together with those that the rules find.
 func judged[S any](b *body, cmd commands.Command[S]) commands.Command[S] {
-	if len(b.said.faults) == 0 {
+	if b.refusal == nil && len(b.said.faults) == 0 {
 		return cmd
 	}
-	return gated[S]{Command: cmd, faults: b.said.faults}
+	return gated[S]{Command: cmd, refusal: b.refusal, faults: b.said.faults}
 }
 
 // unless refuses cmd, where refusal isn't nil.

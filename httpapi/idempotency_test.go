@@ -82,6 +82,8 @@ func TestEveryKeyedRequestIsAnsweredAgain(t *testing.T) {
 			if bodies[1] != nil {
 				a.keyed(path, "k", bodies[1]).refused(http.StatusUnprocessableEntity, "idempotency_key_reused")
 			}
+			unknown := request{method: "POST", path: path, body: object{"unknown": 1}, header: map[string]string{"Idempotency-Key": "k"}, wrong: true}
+			a.do(unknown).refused(http.StatusUnprocessableEntity, "idempotency_key_reused")
 		}
 		require.Equal(t, facts, a.facts())
 	}
@@ -123,8 +125,8 @@ func TestTheKeyComesBeforeTheBody(t *testing.T) {
 	a := newAPI(t)
 	first := a.keyed("/v1/events", "k", newEvent)
 	first.is(http.StatusCreated)
-	// Both are against the rules, of which the second is found by parsing.
-	for _, other := range []object{{"title": ""}, {"start_time": "soon"}} {
+	// All are refused without the key: for the rules, for what is found by parsing, and for what can't be read.
+	for _, other := range []object{{"title": ""}, {"start_time": "soon"}, {"titel": "Misspelt"}, {"capacity": "many"}} {
 		a.do(request{method: "POST", path: "/v1/events", body: with(newEvent, other), header: map[string]string{"Idempotency-Key": "k"}, wrong: true}).
 			refused(http.StatusUnprocessableEntity, "idempotency_key_reused")
 	}
@@ -165,6 +167,8 @@ func TestRefusalsAreNotKept(t *testing.T) {
 	path := "/v1/events/" + event + "/participants"
 	a.do(request{method: "POST", path: path, body: with(person("ann"), object{"email": "x"}), header: map[string]string{"Idempotency-Key": "k"}, wrong: true}).
 		faults(http.StatusUnprocessableEntity)
+	a.do(request{method: "POST", path: path, body: with(person("ann"), object{"unknown": 1}), header: map[string]string{"Idempotency-Key": "k"}, wrong: true}).
+		refused(http.StatusBadRequest, "bad_body")
 	first := a.keyed(path, "k", person("ann"))
 	first.is(http.StatusCreated)
 	replayed(t, first, a.keyed(path, "k", person("ann")))

@@ -69,6 +69,16 @@ func (q *query) filter(name string) string {
 	return value
 }
 
+// search gives words to look for. Of too many none is passed over: every word
+// must match.
+func (q *query) search(name string) string {
+	value, _ := q.text(name)
+	if !projections.Searchable(value) {
+		q.refuse(name, "too_many_words", fmt.Sprintf("may have at most %d different words", projections.MaxTerms))
+	}
+	return value
+}
+
 func (q *query) oneOf(name string, words ...string) string {
 	value, given := q.text(name)
 	if given && !slices.Contains(words, value) {
@@ -118,6 +128,27 @@ func (q *query) integer(name string, otherwise, least, most int) int {
 		return otherwise
 	}
 	return n
+}
+
+// longestDays is a thousand years: no notification is older, and times that
+// far back can still be told.
+const longestDays = 365_250
+
+// days gives a number of days, of which more than longestDays are as good as these.
+func (q *query) days(name string, otherwise int) int {
+	value, given := q.text(name)
+	switch {
+	case !given:
+		return otherwise
+	case !digits.MatchString(value):
+		q.refuse(name, "bad_value", "must be an integer of 0 or more")
+		return otherwise
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil { // digits can only be too many
+		return longestDays
+	}
+	return min(n, longestDays)
 }
 
 // page gives what every list takes.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,7 @@ func TestListEvents(t *testing.T) {
 		"q=talk":                       {},
 		"q=":                           {b, c, d},
 		"q=+":                          {b, c, d},
+		"q=" + manyWords(32):           {},
 		"from=2031-05-03T20:00:00Z":    {d},
 		"from=2031-05-03T19:59:59Z":    {c, d},
 		"to=2031-05-03T18:00:00Z":      {b},
@@ -51,13 +53,22 @@ func TestListEvents(t *testing.T) {
 	}
 }
 
+// manyWords are n words, of which each has to match.
+func manyWords(n int) string {
+	words := make([]string, n)
+	for i := range words {
+		words[i] = fmt.Sprintf("w%02d", i)
+	}
+	return strings.Join(words, "+")
+}
+
 func TestQueriesThatAreRefused(t *testing.T) {
 	a := newAPI(t)
 	event := a.event(nil)
 	for _, bad := range []string{
 		"limit=0", "limit=201", "limit=-1", "limit=x", "limit=", "limit=1.0", "limit=+1", "limit=1&limit=1", "limit=99999999999999999999",
 		"status=Scheduled", "status=", "creator_id=", "tag=", "user_id=", "from=yesterday", "to=2031-05-06", "from=5", "colour=red", "Status=scheduled",
-		"q=a&q=b", "q=%ff", "tag=%00", "%zz", "a;b", "cursor=a&cursor=b",
+		"q=a&q=b", "q=" + manyWords(33), "q=%ff", "tag=%00", "%zz", "a;b", "cursor=a&cursor=b",
 	} {
 		a.do(request{method: "GET", path: "/v1/events?" + bad, wrong: true}).refused(http.StatusBadRequest, "bad_query")
 	}

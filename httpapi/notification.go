@@ -122,11 +122,7 @@ func (s *server) getNotification(c *call) (*answer, error) {
 }
 
 func (s *server) retryNotification(c *call) (*answer, error) {
-	id, by, err := s.onNotification(c)
-	if err != nil {
-		return nil, err
-	}
-	refusal, err := s.refuseNotification(c, id, true)
+	id, by, refusal, err := s.onNotification(c, true)
 	if err != nil {
 		return nil, err
 	}
@@ -134,33 +130,32 @@ func (s *server) retryNotification(c *call) (*answer, error) {
 }
 
 func (s *server) cancelNotification(c *call) (*answer, error) {
-	id, by, err := s.onNotification(c)
-	if err != nil {
-		return nil, err
-	}
-	refusal, err := s.refuseNotification(c, id, false)
+	id, by, refusal, err := s.onNotification(c, false)
 	if err != nil {
 		return nil, err
 	}
 	return do(s, c, unless(refusal, commands.CancelNotificationByHand{NotificationID: id}), by, seeNotification)
 }
 
-func (s *server) onNotification(c *call) (id string, by commands.Caller, err error) {
+// onNotification reads a request to one: refusal is what is to be said once its
+// key was looked up. With again it would be sent again.
+func (s *server) onNotification(c *call, again bool) (id string, by commands.Caller, refusal, err error) {
 	b, err := c.optionalBody()
 	if err != nil {
-		return "", by, err
-	}
-	if err := b.end(); err != nil {
-		return "", by, err
+		return "", by, nil, err
 	}
 	if by, err = c.keyed(b); err != nil {
-		return "", by, err
+		return "", by, nil, err
 	}
 	id, ok := c.uuid("id")
 	if !ok {
-		return "", by, aggregates.ErrNotificationNotFound
+		return "", by, nil, aggregates.ErrNotificationNotFound
 	}
-	return id, by, nil
+	if b.refusal != nil {
+		return id, by, b.refusal, nil
+	}
+	refusal, err = s.refuseNotification(c, id, again)
+	return id, by, refusal, err
 }
 
 // refuseNotification says what a notification's own stream doesn't know: that
@@ -196,9 +191,8 @@ func (s *server) refuseNotification(c *call, id string, again bool) (refusal, er
 // deleteNotifications clears what has been final for days, and answers once
 // it is gone from the read models and has been counted.
 func (s *server) deleteNotifications(c *call) (*answer, error) {
-	const century = 36525
 	q := c.query()
-	days := q.integer("older_than_days", 30, 0, century)
+	days := q.days("older_than_days", 30)
 	if err := q.end(); err != nil {
 		return nil, err
 	}

@@ -49,9 +49,6 @@ func (s *server) postParticipant(c *call) (*answer, error) {
 		TimeZone:  plain(b, "time_zone", asText),
 		Locale:    plain(b, "locale", asText),
 	}
-	if err := b.end(); err != nil {
-		return nil, err
-	}
 	by, err := c.keyed(b)
 	if err != nil {
 		return nil, err
@@ -75,7 +72,7 @@ func (s *server) getParticipants(c *call) (*answer, error) {
 	f := projections.ParticipantFilter{
 		Status: q.oneOf("status", aggregates.Confirmed, aggregates.Waitlisted, aggregates.Released),
 	}
-	f.Query, _ = q.text("q")
+	f.Query = q.search("q")
 	page := q.page()
 	if err := q.end(); err != nil {
 		return nil, err
@@ -174,9 +171,6 @@ func (s *server) postRSVP(c *call) (*answer, error) {
 		return nil, err
 	}
 	response := plain(b, "response", asText)
-	if err := b.end(); err != nil {
-		return nil, err
-	}
 	by, err := c.keyed(b)
 	if err != nil {
 		return nil, err

@@ -51,6 +51,7 @@ var (
 	errBadCursor     = newProblem(http.StatusBadRequest, "bad_cursor", "the cursor can't be read or belongs to another list", fault("cursor", "bad_cursor", "can't be read or belongs to another list"))
 	errBeyondEnd     = newProblem(http.StatusBadRequest, "revision_beyond_end", "the event has no such revision", fault("as_of", "beyond_end", "the event has no such revision"))
 	errBadLastID     = newProblem(http.StatusBadRequest, "bad_last_event_id", "Last-Event-ID can't be read")
+	errFutureLastID  = newProblem(http.StatusBadRequest, "bad_last_event_id", "Last-Event-ID is beyond the end of the log; read again from the start, or without it from now on")
 	errUnreadyModels = newProblem(http.StatusServiceUnavailable, "not_ready", "the read models have not caught up with the log")
 )
 

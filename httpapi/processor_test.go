@@ -87,7 +87,7 @@ func TestHealth(t *testing.T) {
 	// A fact that can't be folded stops the read models.
 	_, err := a.store.Append(t.Context(), "event-x", eventstore.NoStream, []eventstore.NewRecord{{Type: "FromTheFuture", Data: []byte("{}"), Metadata: []byte("{}")}})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return open.peek("/readyz").status == http.StatusServiceUnavailable }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return open.peek("/readyz").status == http.StatusServiceUnavailable }, patience, 10*time.Millisecond)
 	r := open.peek("/readyz")
 	r.refused(http.StatusServiceUnavailable, "not_ready")
 	require.Equal(t, "1", r.header.Get("Retry-After"))
@@ -116,5 +116,5 @@ func TestNotReadyBeforeTheReadModelsAre(t *testing.T) {
 	a.open()
 	a.as("").peek("/readyz").refused(http.StatusServiceUnavailable, "not_ready")
 	a.follow()
-	require.Eventually(t, func() bool { return a.as("").peek("/readyz").status == http.StatusOK }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return a.as("").peek("/readyz").status == http.StatusOK }, patience, 10*time.Millisecond)
 }

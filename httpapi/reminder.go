@@ -36,9 +36,6 @@ func (s *server) postReminder(c *call) (*answer, error) {
 		Channels:      plain(b, "channels", asTexts),
 		Message:       optional(b, "message", asText),
 	}
-	if err := b.end(); err != nil {
-		return nil, err
-	}
 	by, err := c.keyed(b)
 	if err != nil {
 		return nil, err

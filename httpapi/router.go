@@ -47,6 +47,7 @@ type found struct {
 	template string // of the path; empty: there is no such path
 	route    *route // nil: not with this method
 	allow    string // the methods of the path, for Allow
+	open     bool   // needs no token
 	vars     map[string]string
 }
 
@@ -68,9 +69,21 @@ func (r *router) find(req *http.Request) found {
 		method = http.MethodGet
 	}
 	if f.route = methods[method]; f.route == nil {
-		f.allow = allowed(methods)
+		f.allow, f.open = allowed(methods), allOpen(methods)
+	} else {
+		f.open = f.route.open
 	}
 	return f
+}
+
+// allOpen tells whether a path is open, so that it tells strangers its methods.
+func allOpen(methods map[string]*route) bool {
+	for _, r := range methods {
+		if !r.open {
+			return false
+		}
+	}
+	return true
 }
 
 func allowed(methods map[string]*route) string {

@@ -159,7 +159,13 @@ func (s *server) streamStart(c *call) (eventstore.Position, error) {
 		if err != nil {
 			return p, errBadLastID
 		}
-		return p, nil
+		end, err := s.o.Store.End(c.Context())
+		if err == nil && end.Before(p) {
+			// It is of another log than this, perhaps of the one before a backup
+			// was restored: what comes up to it would be a gap that nobody sees.
+			return p, errFutureLastID
+		}
+		return p, err
 	}
 	return s.o.Store.End(c.Context())
 }

@@ -151,6 +151,8 @@ func TestStreamIsNarrowed(t *testing.T) {
 		}
 	}
 	a.do(request{method: "GET", path: "/v1/stream", header: map[string]string{"Last-Event-ID": "x"}}).refused(http.StatusBadRequest, "bad_last_event_id")
+	// A log that was restored from a backup: what comes up to that position would never be sent.
+	a.do(request{method: "GET", path: "/v1/stream", header: map[string]string{"Last-Event-ID": "1000000"}}).refused(http.StatusBadRequest, "bad_last_event_id")
 }
 
 func TestStreamWithoutAGapOrARepeat(t *testing.T) {
@@ -187,12 +189,10 @@ func TestStreamWithoutAGapOrARepeat(t *testing.T) {
 func TestStreamsEndWithTheServer(t *testing.T) {
 	a := newAPI(t)
 	r := a.stream("", "")
-	began := time.Now()
 	require.NoError(t, a.server.Shutdown(t.Context()))
 	_, ok := r.next()
 	require.False(t, ok)
 	require.NoError(t, r.lines.Err(), "it ends as it should")
-	require.Less(t, time.Since(began), 5*time.Second)
 }
 
 func TestAStreamEndsWithTheLog(t *testing.T) {
@@ -219,15 +219,51 @@ func TestAStreamEndsBeforeWhatItDoesntKnow(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// pipes is a listener whose connections are in memory, so that time-outs pass by a bubble's clock.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, ok := <-p; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error {
+	close(p)
+	return nil
+}
+
+func (pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
 func TestAStreamLivesLongerThanTimeouts(t *testing.T) {
-	a := newAPI(t, func(a *api) { a.timeout = 50 * time.Millisecond })
-	r := a.stream("", "")
-	quiet := time.NewTimer(200 * time.Millisecond)
-	<-quiet.C
-	a.event(nil)
-	m, ok := r.next()
-	require.True(t, ok)
-	require.Equal(t, "EventScheduled", m.event)
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		server := httpapi.Server(httpapi.New(httpapi.Options{
+			Commands: commands.NewHandler(commands.Options{Store: store}), Store: store,
+			Tokens: []httpapi.Token{{Name: "admin", Value: adminToken}}, Logger: slog.New(slog.DiscardHandler),
+		}))
+		listener := make(pipes)
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = server.Serve(listener) })
+		ours, theirs := net.Pipe()
+		listener <- theirs
+		_, err := fmt.Fprintf(ours, "GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", adminToken)
+		require.NoError(t, err)
+		time.AfterFunc(2*max(server.ReadTimeout, server.WriteTimeout, server.IdleTimeout), func() {
+			_, _ = store.Append(context.Background(), "event-e", eventstore.NoStream, []eventstore.NewRecord{
+				{Type: "EventDeleted", Data: []byte(`{"event_id":"e"}`), Metadata: []byte("{}")},
+			})
+		})
+		lines, came := bufio.NewScanner(ours), false
+		for !came && lines.Scan() {
+			came = lines.Text() == "event: EventDeleted"
+		}
+		require.True(t, came, "%v", lines.Err())
+		require.NoError(t, ours.Close())
+		require.NoError(t, server.Close())
+		serving.Wait()
+	})
 }
 
 // A reader who doesn't read is cut off once nothing more fits on the way.
@@ -251,7 +287,7 @@ func TestAReaderWhoDoesntReadIsDropped(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		return strings.Contains(a.logs.String(), "route=/v1/stream")
-	}, 30*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 }
 
 func TestAQuietStreamShowsThatItLives(t *testing.T) {

@@ -52,7 +52,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer finds out who calls before anything else is said, so that a stranger
 // can't even learn which routes there are.
 func (s *server) answer(c *call, f found) (*answer, error) {
-	if f.route == nil || !f.route.open {
+	if !f.open {
 		actor, ok := s.guard.admit(c.Request)
 		if !ok {
 			c.w.Header().Set("WWW-Authenticate", "Bearer")
@@ -67,7 +67,7 @@ func (s *server) answer(c *call, f found) (*answer, error) {
 		c.w.Header().Set("Allow", f.allow)
 		return nil, errNoMethod
 	}
-	if f.route.open {
+	if f.open {
 		return f.route.handle(c)
 	}
 	if !f.route.query {

@@ -93,6 +93,10 @@ func TestMethodsAndPaths(t *testing.T) {
 			r.refused(http.StatusMethodNotAllowed, "method_not_allowed")
 		}
 	}
+	for _, path := range []string{"/healthz", "/readyz", "/openapi.json", "/docs"} {
+		// Open to all, for other methods too.
+		a.as("").do(request{method: "POST", path: path, wrong: true}).refused(http.StatusMethodNotAllowed, "method_not_allowed")
+	}
 	for _, path := range []string{"/", "/v1", "/v1/", "/v1/events/", "//v1/events", "/v1//events", "/v1/events/" + id + "/", "/v2/events", "/docs/../v1", "/v1/events/" + id + "/nothing"} {
 		a.do(request{method: "GET", path: path, wrong: true}).refused(http.StatusNotFound, "not_found")
 		a.do(request{method: "POST", path: path, wrong: true}).refused(http.StatusNotFound, "not_found")

@@ -45,7 +45,7 @@ type EventFilter struct {
 	UserID    string // of a participant
 	Status    string
 	Tag       string
-	Query     string     // each of its words must begin a word of the title, description or location
+	Query     string     // Searchable; each of its words must begin a word of the title, description or location
 	From, To  *time.Time // the event overlaps the time between
 }
 

@@ -341,7 +341,7 @@ func TestDeletedEventsAreSwept(t *testing.T) {
 
 	w.event("b", events.EventDeleted{EventID: "b"})
 	w.follow(t, m)
-	require.Eventually(t, func() bool { return left() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return left() == 0 }, patience, 10*time.Millisecond)
 }
 
 func TestTheFilesAreTheirOwnersAlone(t *testing.T) {

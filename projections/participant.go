@@ -85,7 +85,7 @@ func (m *Models) FormerEventOfParticipant(ctx context.Context, id string) (event
 // ParticipantFilter narrows Participants; what is empty narrows nothing.
 type ParticipantFilter struct {
 	Status string
-	Query  string // each of its words must begin a word of the name or the address
+	Query  string // Searchable; each of its words must begin a word of the name or the address
 }
 
 // Participants lists the participants of an event in order of registration, the

@@ -19,8 +19,8 @@ const (
 	maxWords = 2000
 	// maxRunes is where a word is cut, in texts and queries alike.
 	maxRunes = 64
-	// maxTerms bounds the words of a query: further ones narrow nothing.
-	maxTerms = 32
+	// MaxTerms is how many distinct words a query may have; see Searchable.
+	MaxTerms = 32
 	// lastRune is behind every rune of a word.
 	lastRune = "\U0010FFFF"
 )
@@ -81,8 +81,11 @@ func termsOf(query string) []string {
 		}
 		terms = append(terms, term)
 	}
-	return terms[:min(len(terms), maxTerms)]
+	return terms
 }
+
+// Searchable tells whether query has no more words than may be looked for.
+func Searchable(query string) bool { return len(termsOf(query)) <= MaxTerms }
 
 // words narrows to ids that have a word for each of the query's terms.
 func (w *where) words(column, scope, query string) {

@@ -124,6 +124,9 @@ func TestSearchIsBounded(t *testing.T) {
 	words := eventWords("title", "place", text.String())
 	require.Len(t, words, maxWords)
 	require.Equal(t, []string{"title", "place"}, words[:2])
-	require.Len(t, termsOf(text.String()), maxTerms)
+	require.False(t, Searchable(text.String()))
+	alike := words[maxWords-MaxTerms-1:] // in length, so that none begins another
+	require.False(t, Searchable(strings.Join(alike, " ")))
+	require.True(t, Searchable(strings.Join(alike[1:], " ")))
 	require.Equal(t, []string{"gopher"}, termsOf("go gopher g go"))
 }

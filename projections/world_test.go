@@ -121,9 +121,12 @@ func (w *world) follow(t *testing.T, m *Models) (stop func()) {
 	return stop
 }
 
+// patience bounds only how long a test that fails takes.
+const patience = 2 * time.Minute
+
 // shown waits until m shows all that was added.
 func (w *world) shown(m *Models) *Models {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	require.NoError(w.t, m.WaitFor(ctx, w.last))
 	return m

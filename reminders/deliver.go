@@ -27,14 +27,9 @@ const (
 	firstPause = 20 * time.Millisecond
 )
 
-// deliver makes one attempt: claim, look, send, conclude. Its slot and its
-// token are taken already.
-func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool) (verdict, skip) {
-	report, err := l.circuit.Allow()
-	if err != nil {
-		s.awaitProbe(l)
-		return notTried, skip{}
-	}
+// deliver makes one attempt: claim, look, send, conclude. Its slot, its token and
+// the circuit's permission are taken already; report is for the circuit.
+func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool, report func(error)) (verdict, skip) {
 	called := errNotSent
 	tell := sync.OnceFunc(func() {
 		report(called)
@@ -96,18 +91,20 @@ func (s *sender) pause(l *lane, d time.Duration) {
 	s.flush(l)
 }
 
-// awaitProbe lets nothing be sent on l until its circuit may be tried, or one
-// who tries it has shown that its provider works again.
-func (s *sender) awaitProbe(l *lane) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l.circuit.State() == gobreaker.StateClosed {
-		return // meanwhile somebody has shown it
+// permit asks the circuit of l for one attempt. Where it refuses, nothing is
+// sent on l until the circuit may be tried, or one who tries it has shown that
+// its provider works again. s.mu is held, so that the first in line tries it.
+func (s *sender) permit(l *lane) (report func(error), ok bool) {
+	report, err := l.circuit.Allow()
+	if err == nil {
+		return report, true
 	}
 	if now := s.now(); !now.Before(l.resumeAt) {
 		l.resumeAt, l.probing = now.Add(refusedPause), true
 	}
 	s.flush(l)
+	s.poke()
+	return nil, false
 }
 
 // probed lets those go who wait for a circuit that is closed now.
@@ -132,17 +129,21 @@ func (s *sender) unsent(ctx context.Context, n aggregates.Notification, reason s
 	return s.postpone(ctx, n, err)
 }
 
-// resume settles a claim whose process has ended: whether it sent is unknown.
+// resume settles a claim that nobody works on any more, as a rule because its
+// process has ended: whether it sent is unknown.
 // It is held, or tried again with the same ids, as its channel is configured;
-// while nothing may be sent it is given back, to wait until it may.
-func (s *sender) resume(ctx context.Context, l *lane, r row, running bool) (verdict, skip) {
+// while nothing may be sent (report is nil) it is given back, to wait until it may.
+func (s *sender) resume(ctx context.Context, l *lane, r row, report func(error)) (verdict, skip) {
 	n := aggregates.Notification{ID: r.ID, EventID: r.Event, Attempts: r.Attempt}
 	now := s.now().UTC().Truncate(time.Microsecond)
 	switch {
 	case l.HoldUnknown || now.After(r.Expires):
+		if report != nil {
+			report(errNotSent)
+		}
 		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, interrupted)
-	case running:
-		if verdict, left := s.deliver(ctx, l, r, true); verdict != notTried {
+	case report != nil:
+		if verdict, left := s.deliver(ctx, l, r, true, report); verdict != notTried {
 			return verdict, left
 		}
 	}
@@ -151,7 +152,7 @@ func (s *sender) resume(ctx context.Context, l *lane, r row, running bool) (verd
 	}}, wasDropped)
 }
 
-const interrupted = "the process ended during the attempt"
+const interrupted = "the attempt was interrupted"
 
 // failure is what the circuit of a channel counts: not that a message was
 // refused or is to wait as told, but that the provider did not work.

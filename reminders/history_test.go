@@ -19,6 +19,7 @@ import (
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/model"
 )
 
 // coverage counts what histories reached.
@@ -51,7 +52,7 @@ func (c *coverage) add(seen map[string]bool, log []commands.Entry) {
 			n = &aggregates.Notification{}
 			all[id] = n
 		}
-		c.moves[moveOf(n, entry.Fact)]++
+		c.moves[model.MoveOf(n, entry.Fact)]++
 		n.Evolve(entry.Fact, aggregates.Stamp{Revision: entry.Record.Revision, At: entry.Metadata.OccurredAt})
 	}
 	if waited {
@@ -60,46 +61,6 @@ func (c *coverage) add(seen map[string]bool, log []commands.Entry) {
 	for what := range seen {
 		c.had[what]++
 	}
-}
-
-// moveOf names a row of the state table.
-func moveOf(n *aggregates.Notification, f events.Fact) string {
-	from := string(n.Status)
-	if from == "" {
-		from = "–"
-	}
-	what := f.Name()
-	switch f := f.(type) {
-	case events.NotificationFailed:
-		if f.Reason == events.FailedMissed || f.Reason == events.FailedOutcomeUnknown || f.Reason == events.FailedBounced {
-			what += " (" + f.Reason + ")"
-		}
-	case events.NotificationSent:
-		if f.Late {
-			what += " (late)"
-		}
-	}
-	return from + " · " + what
-}
-
-// stateTable is every move that design allows.
-var stateTable = []string{
-	"– · NotificationScheduled",
-	"PENDING · SendingStarted",
-	"PENDING · NotificationCancelled",
-	"PENDING · NotificationFailed (missed)",
-	"SENDING · NotificationSent",
-	"SENDING · SendingFailed",
-	"SENDING · NotificationFailed",
-	"SENDING · NotificationCancelled",
-	"SENDING · SendingStarted",
-	"SENDING · NotificationSent (late)",
-	"FAILED · NotificationSent (late)",
-	"CANCELLED · NotificationSent (late)",
-	"CANCELLED · NotificationScheduled",
-	"FAILED · NotificationRetried",
-	"SENT · NotificationDelivered",
-	"SENT · NotificationFailed (bounced)",
 }
 
 func (c *coverage) log(t *testing.T) {
@@ -277,7 +238,7 @@ func TestEveryRowOfTheStateTable(t *testing.T) {
 		})
 	})
 	c.log(t)
-	for _, row := range stateTable {
+	for _, row := range model.StateTable {
 		require.Positive(t, c.moves[row], "no test reaches: %s", row)
 	}
 }

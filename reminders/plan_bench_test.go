@@ -48,7 +48,7 @@ func BenchmarkPlan(b *testing.B) {
 	start := time.Now().Add(48 * time.Hour)
 	schedule := func(id string) {
 		_, err := commands.Do(ctx, handler, commands.ScheduleEvent{EventID: id, Fields: aggregates.EventFields{
-			Title: id, Description: id, CreatorID: "c", StartTime: start, EndTime: start.Add(time.Hour),
+			Title: id, Description: id, CreatorID: "c", StartTime: start, EndTime: start.Add(time.Hour), TimeZone: "UTC",
 		}}, system(id), nothing[*aggregates.Event])
 		require.NoError(b, err)
 	}

@@ -1,6 +1,8 @@
 package reminders
 
 import (
+	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"time"
 
@@ -45,4 +47,10 @@ func nextAttempt(r channels.Result, attempt int, now, expires time.Time, jitter 
 	return class, now.Add(pause)
 }
 
-func jitter() float64 { return rand.Float64() }
+// jitter spreads attempts that failed together. It is drawn from the id and the
+// attempt, so that the same history leads to the same times.
+func jitter(id string, attempt int) float64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%s %d", id, attempt)
+	return rand.New(rand.NewPCG(h.Sum64(), 0)).Float64()
+}

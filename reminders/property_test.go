@@ -186,7 +186,7 @@ func (p *player) play(s step) {
 	case "unremind":
 		ask(p, commands.RemoveReminder{EventID: eventID, ReminderID: fmt.Sprint("r", s.a%max(p.rules, 1))})
 	case "capacity":
-		capacity := aggregates.Patch[int]{Given: true, Value: s.a % 5, Null: s.a%5 == 0}
+		capacity := aggregates.Patch[int]{Given: true, Value: s.a % 8, Null: s.a%8 == 0}
 		if ask(p, commands.ChangeEvent{EventID: eventID, Patch: aggregates.EventPatch{Capacity: capacity}}) {
 			p.note("capacity")
 		}
@@ -340,9 +340,13 @@ func playHistory(t *testing.T, history []step, watch func(seen map[string]bool, 
 		p.start()
 		defer p.close()
 		start := p.now().Add(6 * time.Minute)
-		ask(p, commands.ScheduleEvent{EventID: eventID, Fields: aggregates.EventFields{
+		fields := aggregates.EventFields{
 			Title: "T", Description: "D", CreatorID: "c", StartTime: start, EndTime: start.Add(time.Hour), TimeZone: "UTC",
-		}})
+		}
+		if seats := len(history) % 4; seats > 0 {
+			fields.Capacity = &seats
+		}
+		ask(p, commands.ScheduleEvent{EventID: eventID, Fields: fields})
 		p.play(step{"remind", 2, 0})
 		for _, s := range history {
 			p.play(s)

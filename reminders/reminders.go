@@ -31,6 +31,7 @@ type Options struct {
 	// OptOut gives the link by which a participant ends the messages about an
 	// event; nil, or an empty link: messages have none.
 	OptOut func(eventID, participantID string) string
+	Boot   string // names this process in its claims; a random one where empty
 	Now    func() time.Time
 	Logger *slog.Logger
 }
@@ -67,9 +68,12 @@ func New(o Options) (*Reminders, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Boot == "" {
+		o.Boot = uuid.NewString()
+	}
 	r := &Reminders{o: o, table: t, ready: make(chan struct{})}
 	r.sender = &sender{
-		commands: o.Commands, store: o.Store, table: t, boot: uuid.NewString(), exclusive: o.Store.Exclusive(),
+		commands: o.Commands, store: o.Store, table: t, boot: o.Boot, exclusive: o.Store.Exclusive(),
 		kinds: Kinds(o.Channels), disused: newDisused(o.Logger),
 		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
 		optOut:   o.OptOut,
@@ -81,7 +85,7 @@ func New(o Options) (*Reminders, error) {
 	}
 	r.planner = &planner{
 		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
-		applied: r.sender.applied, whole: map[string]asked{}, changed: make(chan struct{}),
+		applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}),
 	}
 	r.auditor = newAuditor(o, r.planner, r.sender.pausedOn)
 	return r, nil

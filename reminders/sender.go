@@ -42,6 +42,7 @@ type sender struct {
 	ended     func() bool // the time for concluding what is in flight is over
 	logger    *slog.Logger
 
+	gaveBack  time.Time // when giveBack last looked; used by run alone
 	wake      chan struct{}
 	inFlight  sync.WaitGroup
 	overtaken atomic.Int64
@@ -160,6 +161,9 @@ func (s *sender) round(ctx context.Context) (next time.Time, err error) {
 	if next, err = s.takeOver(ctx, now); err != nil {
 		return next, err
 	}
+	if err := s.giveBack(ctx, now); err != nil {
+		return next, err
+	}
 	expiry, err := s.table.nextExpiry()
 	if err != nil {
 		return next, err
@@ -253,9 +257,13 @@ func (s *sender) take(r row, now time.Time) bool {
 // start hands queued rows to free workers. s.mu is held.
 func (s *sender) start(ctx context.Context, l *lane) {
 	for l.free > 0 && len(l.queue) > 0 && s.active() && ctx.Err() == nil && l.admits(s.now()) {
+		report, ok := s.permit(l)
+		if !ok {
+			return
+		}
 		r := l.queue[0]
 		l.queue = l.queue[1:]
-		s.launch(ctx, l, r, func() (verdict, skip) { return s.deliver(ctx, l, r, false) })
+		s.launch(ctx, l, r, func() (verdict, skip) { return s.deliver(ctx, l, r, false, report) })
 	}
 }
 

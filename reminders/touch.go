@@ -72,7 +72,8 @@ func loosened(f events.Fact) (id string, ok bool) {
 		return f.NotificationID, true
 	case events.NotificationCancelled:
 		switch f.Reason {
-		case events.CancelledSuperseded, events.CancelledDeclined, events.CancelledOptedOut:
+		case events.CancelledSuperseded, events.CancelledDeclined, events.CancelledOptedOut,
+			events.CancelledEventCancelled: // which may still make announcements
 			return f.NotificationID, true
 		}
 	}

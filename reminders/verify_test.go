@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing/synctest"
-	"time"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/internal/model"
 )
 
 // verify holds what is against what is to be.
@@ -18,18 +18,18 @@ func (p *player) verify(log []commands.Entry) error {
 	if problem := p.r.planner.status().Error; problem != "" {
 		return fmt.Errorf("the planner stands still: %s", problem)
 	}
-	now, wanted := p.now(), modelOf(log, 1<<40).wants()
+	now, wanted := p.now(), model.Of(log, eventID, 1<<40).Wants()
 	all := p.notifications()
 	for id, w := range wanted {
 		n := all[id]
 		switch {
 		case n == nil:
-			return fmt.Errorf("%s is wanted at %s, and nowhere", id, w.due)
+			return fmt.Errorf("%s is wanted at %s, and nowhere", id, w.Due)
 		case n.Status == aggregates.NotificationCancelled && n.CancelReason == events.CancelledByHand:
-		case w.due.After(now) && (n.Status != aggregates.NotificationPending || !n.ScheduledTime.Equal(w.due) || !n.Expires.Equal(w.expires)):
-			return fmt.Errorf("%s is wanted at %s until %s, and is %s, due at %s, until %s", id, w.due, w.expires, n.Status, n.ScheduledTime, n.Expires)
-		case !w.due.After(now) && !n.Final() && !n.NextAttempt.After(now):
-			return fmt.Errorf("%s was due at %s, and is %s", id, w.due, n.Status)
+		case w.Due.After(now) && (n.Status != aggregates.NotificationPending || !n.ScheduledTime.Equal(w.Due) || !n.Expires.Equal(w.Expires)):
+			return fmt.Errorf("%s is wanted at %s until %s, and is %s, due at %s, until %s", id, w.Due, w.Expires, n.Status, n.ScheduledTime, n.Expires)
+		case !w.Due.After(now) && !n.Final() && !n.NextAttempt.After(now):
+			return fmt.Errorf("%s was due at %s, and is %s", id, w.Due, n.Status)
 		case n.Status == aggregates.NotificationCancelled:
 			return fmt.Errorf("%s is wanted, and was cancelled as %s", id, n.CancelReason)
 		}
@@ -54,16 +54,16 @@ func (p *player) verifySends(log []commands.Entry) error {
 	for _, s := range p.sends {
 		ok := false
 		for revision := s.from; revision <= s.to && !ok; revision++ {
-			w, wanted := modelOf(log, revision).wants()[s.ID]
-			ok = wanted && !s.at.Before(w.due) && !s.at.After(w.expires)
+			w, wanted := model.Of(log, eventID, revision).Wants()[s.ID]
+			ok = wanted && !s.at.Before(w.Due) && !s.at.After(w.Expires)
 		}
 		if !ok {
 			return fmt.Errorf("%s was sent at %s to a state (%d to %d) that doesn't want it then", s.ID, s.at, s.from, s.to)
 		}
-		if due := scheduledFor(log, s.ID, s.Attempt); s.at.Before(due) {
+		if due := model.ScheduledFor(log, s.ID, s.Attempt); s.at.Before(due) {
 			return fmt.Errorf("%s was sent at %s, before %s", s.ID, s.at, due)
 		}
-		if before[s.ID] > 0 && !allowedAgain(log, s.ID, s.Attempt) {
+		if before[s.ID] > 0 && !model.AllowedAgain(log, s.ID, s.Attempt) {
 			return fmt.Errorf("%s was sent twice, and not in doubt:%s", s.ID, told(log, s.ID))
 		}
 		if s.taken {
@@ -71,45 +71,6 @@ func (p *player) verifySends(log []commands.Entry) error {
 		}
 	}
 	return nil
-}
-
-// scheduledFor gives the time that an attempt's notification was scheduled for when it began.
-func scheduledFor(log []commands.Entry, id string, attempt int) (due time.Time) {
-	for _, entry := range log {
-		switch f := entry.Fact.(type) {
-		case events.NotificationScheduled:
-			if f.NotificationID == id {
-				due = f.ScheduledTime
-			}
-		case events.SendingStarted:
-			if f.NotificationID == id && f.Attempt == attempt {
-				return due
-			}
-		}
-	}
-	return due
-}
-
-// allowedAgain tells whether an attempt was rightly made though an earlier one
-// may have been sent: in doubt, before anything was known to be sent, or by hand
-// after it had bounced.
-func allowedAgain(log []commands.Entry, id string, attempt int) bool {
-	known := false
-	for _, entry := range log {
-		switch f := entry.Fact.(type) {
-		case events.NotificationSent:
-			known = known || f.NotificationID == id
-		case events.NotificationRetried:
-			if f.NotificationID == id && known {
-				return true
-			}
-		case events.SendingStarted:
-			if f.NotificationID == id && f.Attempt == attempt {
-				return f.InDoubt && !known
-			}
-		}
-	}
-	return false
 }
 
 // told tells all about a notification.

@@ -64,15 +64,21 @@ func ofReminder(e *aggregates.Event, p *aggregates.Participant, r *aggregates.Re
 }
 
 // ofAnnouncement: the audience is who it was when the announcement was made,
-// less those who have declined or opted out since or are gone; cancelling the event ends
-// the announcements made before it.
+// less those who have declined or opted out since or are gone, and again with
+// those who have come back before it was due; cancelling the event ends the
+// announcements made before it.
 func ofAnnouncement(e *aggregates.Event, p *aggregates.Participant, a *aggregates.Announcement, kinds map[string]aggregates.AddressKind) []events.NotificationScheduled {
 	cancelledSince := e.Status == aggregates.Cancelled && e.Cancelled.Revision > a.Made.Revision
-	leftSince := max(p.LastDeclined.Revision, p.LastOptedOut.Revision) > a.Made.Revision
-	if cancelledSince || leftSince || !a.Includes(p) {
+	if cancelledSince || !a.Includes(p) {
 		return nil
 	}
 	due := latest(a.SendAt, a.Made.At)
+	if p.LastDeclined.Revision > a.Made.Revision && (p.Response == aggregates.Declined || p.Returned.At.After(due)) {
+		return nil
+	}
+	if p.LastOptedOut.Revision > a.Made.Revision && p.OptedIn.At.After(due) {
+		return nil
+	}
 	var wanted []events.NotificationScheduled
 	for _, channel := range reached(p, a.Channels, due, kinds) {
 		wanted = append(wanted, events.NotificationScheduled{

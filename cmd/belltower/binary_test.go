@@ -20,7 +20,7 @@ import (
 const testAdmin = "admin-token-of-the-tests"
 
 // patience is how long a test waits for what is to come soon.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 var binary struct {
 	once sync.Once

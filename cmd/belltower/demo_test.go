@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -75,9 +74,7 @@ func TestDemoInterrupted(t *testing.T) {
 				p := launch(t, launchOptions{args: []string{"demo"}, env: []string{"TMPDIR=" + folder}})
 				p.says(t, &p.out, at)
 				require.NoError(t, p.cmd.Process.Signal(s))
-				began := time.Now()
 				require.Equal(t, exitFailure, p.exit(t))
-				require.Less(t, time.Since(began), 10*time.Second)
 				require.Equal(t, "belltower: interrupted; the temporary folder is removed\n", p.err.String())
 				require.NotContains(t, p.out.String(), "Stopped cleanly")
 				require.Empty(t, leftovers(t, folder))

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -136,6 +138,26 @@ func unread(t *testing.T, folder string) (p *process, out *os.File, path string)
 // announceMuch has more sent than a pipe holds.
 func announceMuch(t *testing.T, p *process, path string) {
 	p.does(t, 202, "POST", path+"/announcements", object{"message": strings.Repeat("Ding dong. ", 900)})
+}
+
+// Whoever never ends a request is cut off, and the service stops as asked.
+func TestAClientThatStallsHoldsUpNoStop(t *testing.T) {
+	s := settings{listen: "127.0.0.1:0", data: filepath.Join(t.TempDir(), "data"), adminToken: "token"}
+	var logs text
+	service, err := start(t.Context(), s, io.Discard, slog.New(slog.NewTextHandler(&logs, nil)))
+	require.NoError(t, err)
+	service.drain = 10 * time.Millisecond
+	conn, err := net.Dial("tcp", strings.TrimPrefix(service.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprint(conn, "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+	require.NoError(t, err)
+	line, err := bufio.NewReader(conn).ReadString('\n') // once the body is being read
+	require.NoError(t, err)
+	require.Contains(t, line, "100 Continue")
+	require.NoError(t, service.stop())
+	require.Contains(t, logs.String(), "cut off")
 }
 
 // untilBlocked waits until a send is in the middle of its line.

@@ -51,6 +51,7 @@ type service struct {
 	zones     httpapi.TimeZones
 	failed    chan error // something stopped that should not have
 
+	drain     time.Duration // bounds how long requests may take to end, and then sends
 	logger    *slog.Logger
 	server    *http.Server
 	reminders *reminders.Reminders
@@ -67,7 +68,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	v := &service{logger: logger, channels: registered, failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
+	v := &service{drain: drainTime, logger: logger, channels: registered, failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.close())
@@ -192,12 +193,17 @@ func (v *service) run(ctx context.Context, listener net.Listener, log eventstore
 
 // stop finishes requests and sends in flight, then closes the data folder.
 func (v *service) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), v.drain)
 	defer cancel()
 	// Requests first: one of them may be sending what is due.
 	err := v.server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// A client that stalls is no failure of ours.
+		v.logger.Warn("requests that had not ended were cut off", "after", v.drain)
+		err = v.server.Close()
+	}
 	if err != nil {
-		err = errors.Join(fmt.Errorf("finish requests: %w", err), v.server.Close())
+		err = fmt.Errorf("finish requests: %w", err)
 	}
 	v.endSends()
 	v.endModels()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,24 +198,26 @@ func TestTheWALStaysShort(t *testing.T) {
 	for i := range large {
 		large[i] = 'x'
 	}
+	var written atomic.Int64
 	var g errgroup.Group
 	for i := range 2 {
 		g.Go(func() error {
-			for n := range 200 {
+			// How much comes between two checkpoints depends on the machine.
+			for n := int64(0); l.Stats().Checkpoints < 3; n++ {
 				record := some(1)
 				record[0].Data = large
-				if _, err := l.Append(t.Context(), fmt.Sprint("s", i), int64(n)-1, record); err != nil {
+				if _, err := l.Append(t.Context(), fmt.Sprint("s", i), n-1, record); err != nil {
 					return err
 				}
+				written.Add(int64(len(large)))
 			}
 			return nil
 		})
 	}
 	require.NoError(t, g.Wait())
-	require.Positive(t, l.Stats().Checkpoints)
 	info, err := os.Stat(filepath.Join(dir, "events.db-wal"))
 	require.NoError(t, err)
-	require.Less(t, info.Size(), int64(150<<20), "of 200 MB written")
+	require.Less(t, info.Size(), written.Load(), "a log that was never begun anew holds all that was written")
 }
 
 func TestInABubble(t *testing.T) {

@@ -1,18 +1,22 @@
-package reminders
+// Package model is what the HTTP contract and the rules of delivery say, written
+// once more from them: it shares no rule with the aggregates or the planner, and
+// tests hold what happened against it.
+package model
 
 import (
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/events"
 )
 
-// model is what the HTTP contract says of who is notified when, written again
-// from it, without the aggregates, and without care for speed.
-type model struct {
-	event    string
+// Event is what the contract says of who is notified when, for one event. Fold
+// it a fact at a time, in the order of its stream.
+type Event struct {
 	there    bool
 	ended    int64 // revision of the cancelling; -1
 	start    time.Time
@@ -30,8 +34,10 @@ type person struct {
 	chosen               map[string]time.Time // of each channel of their own choice
 	entitled             time.Time            // confirmed and not declined since
 	declined             int64                // revision of the last declining; -1
+	returned             time.Time            // when it was taken back
 	optedOut             bool
-	left                 int64 // revision of the last opting out; -1
+	left                 int64     // revision of the last opting out; -1
+	backIn               time.Time // when that was taken back
 }
 
 type rule struct {
@@ -50,23 +56,29 @@ type message struct {
 	to       []*person
 }
 
-type expected struct{ due, expires time.Time }
+// Expected says from when until when a notification may be sent, both included.
+type Expected struct{ Due, Expires time.Time }
 
-// modelOf folds the facts of an event, up to a revision.
-func modelOf(log []commands.Entry, upTo int64) *model {
-	m := &model{ended: -1}
+// New is an event of which nothing has happened.
+func New() *Event { return &Event{ended: -1} }
+
+// Of folds what a log has of an event, up to a revision.
+func Of(log []commands.Entry, event string, upTo int64) *Event {
+	m := New()
 	for _, entry := range log {
-		if entry.Record.Stream == commands.EventStream(eventID) && entry.Record.Revision <= upTo {
-			m.fold(entry.Fact, entry.Record.Revision, entry.Metadata.OccurredAt)
+		if entry.Record.Stream == commands.EventStream(event) && entry.Record.Revision <= upTo {
+			m.Fold(entry)
 		}
 	}
 	return m
 }
 
-func (m *model) fold(f events.Fact, revision int64, at time.Time) {
-	switch f := f.(type) {
+// Fold applies what happened next.
+func (m *Event) Fold(entry commands.Entry) {
+	revision, at := entry.Record.Revision, entry.Metadata.OccurredAt
+	switch f := entry.Fact.(type) {
 	case events.EventScheduled:
-		m.event, m.there, m.start, m.moved = f.EventID, true, f.StartTime, at
+		m.there, m.start, m.moved = true, f.StartTime, at
 	case events.EventRescheduled:
 		if !f.StartTime.Equal(m.start) {
 			m.start, m.moved, m.moves = f.StartTime, at, m.moves+1
@@ -105,6 +117,7 @@ func (m *model) fold(f events.Fact, revision int64, at time.Time) {
 		if f.Response == "declined" {
 			p.status, p.declined = "released", revision
 		} else if p.status == "released" {
+			p.returned = at
 			p.seat(f.Waitlisted, at)
 		}
 	case events.ParticipantOptedOut:
@@ -112,7 +125,7 @@ func (m *model) fold(f events.Fact, revision int64, at time.Time) {
 		p.optedOut, p.left = true, revision
 	case events.ParticipantOptedIn:
 		p := m.person(f.ParticipantID)
-		if p.optedOut = false; p.status == "confirmed" {
+		if p.optedOut, p.backIn = false, at; p.status == "confirmed" {
 			p.entitled = at
 		}
 	case events.ParticipantPromoted:
@@ -122,7 +135,7 @@ func (m *model) fold(f events.Fact, revision int64, at time.Time) {
 	}
 }
 
-func (m *model) person(id string) *person {
+func (m *Event) person(id string) *person {
 	for _, p := range m.people {
 		if p.id == id {
 			return p
@@ -176,9 +189,9 @@ func (p *person) channelsAt(rule []string, due time.Time) (all []string) {
 	return all
 }
 
-// wants gives every notification that there is to be, sent or not.
-func (m *model) wants() map[string]expected {
-	all := map[string]expected{}
+// Wants gives every notification that there is to be, sent or not, by id.
+func (m *Event) Wants() map[string]Expected {
+	all := map[string]Expected{}
 	if !m.there {
 		return all
 	}
@@ -200,23 +213,40 @@ func (m *model) wants() map[string]expected {
 				}
 			}
 			for _, channel := range p.channelsAt(r.channels, due) {
-				all[notificationID("reminder", r.id, p.id, channel, strconv.Itoa(m.moves))] = expected{due, m.start.Add(time.Minute)}
+				all[notificationID("reminder", r.id, p.id, channel, strconv.Itoa(m.moves))] = Expected{due, m.start.Add(time.Minute)}
 			}
 		}
 	}
 	for _, a := range m.messages {
 		for _, p := range m.people {
-			if !slices.Contains(a.to, p) || p.optedOut || p.declined > a.revision || p.left > a.revision || m.ended > a.revision {
-				continue
-			}
 			due := a.sendAt
 			if a.made.After(due) {
 				due = a.made
 			}
+			out := p.declined > a.revision && (p.status == "released" || p.returned.After(due))
+			out = out || p.optedOut || (p.left > a.revision && p.backIn.After(due))
+			if !slices.Contains(a.to, p) || out || m.ended > a.revision {
+				continue
+			}
 			for _, channel := range p.channelsAt(a.channels, due) {
-				all[notificationID("announcement", a.id, p.id, channel)] = expected{due, a.sendAt.Add(24 * time.Hour)}
+				all[notificationID("announcement", a.id, p.id, channel)] = Expected{due, a.sendAt.Add(24 * time.Hour)}
 			}
 		}
 	}
 	return all
 }
+
+// space is the name space of notification ids, which are part of what is stored
+// and so never change.
+var space = uuid.MustParse("0f0f6a4e-6a55-4a57-8f6e-0f3a1f7c7b60")
+
+func notificationID(parts ...string) string {
+	var name []byte
+	for _, part := range parts {
+		name = append(append(name, part...), 0)
+	}
+	return uuid.NewSHA1(space, name).String()
+}
+
+// Start is when the event starts.
+func (m *Event) Start() time.Time { return m.start }
