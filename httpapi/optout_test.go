@@ -111,5 +111,5 @@ func TestOptOutRefusesWhatItHasNotSigned(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		a.do(request{method: method, path: "/v1/opt-out/unsigned"}).refused(http.StatusNotFound, "not_found")
 	}
-	a.do(request{method: "DELETE", path: "/v1/opt-out/" + optOutToken("e", "p"), wrong: true}).refused(http.StatusUnauthorized, "unauthorized")
+	a.do(request{method: "DELETE", path: "/v1/opt-out/" + optOutToken("e", "p"), wrong: true}).refused(http.StatusMethodNotAllowed, "method_not_allowed")
 }
