@@ -48,6 +48,9 @@ func (e *Event) announcementMade(f events.AnnouncementMade, at Stamp) {
 
 // reaches tells whether p is in the audience as p is now.
 func reaches(a events.Audience, p *Participant) bool {
+	if p.OptedOut {
+		return false
+	}
 	if len(a.Status) == 0 && len(a.Response) == 0 {
 		return p.Response != Declined
 	}

@@ -119,6 +119,10 @@ func (e *Event) Evolve(f events.Fact, at Stamp) {
 		e.contactChanged(f, at)
 	case events.ParticipantResponded:
 		e.responded(f, at)
+	case events.ParticipantOptedOut:
+		e.optedOut(f.ParticipantID, at)
+	case events.ParticipantOptedIn:
+		e.optedIn(f.ParticipantID, at)
 	case events.ParticipantPromoted:
 		e.promoted(f.ParticipantID, at)
 	}

@@ -31,6 +31,7 @@ type Participant struct {
 	EmailDigest string
 	Response    string
 	Status      string
+	OptedOut    bool  // wants no messages about the event
 	Ordinal     int   // order of registration, never reused
 	Line        int64 // while waitlisted: revision of the fact that put it in the line
 
@@ -40,6 +41,8 @@ type Participant struct {
 	Entitled     Stamp // when it last became confirmed and not declined: reminders due before are due then
 	LastDeclined Stamp // zero if never
 	Returned     Stamp // when it last took a declining back; zero if never
+	LastOptedOut Stamp // zero if never
+	OptedIn      Stamp // when it last took an opting out back; zero if never
 
 	// When each address came, and each channel of the participant's own choice.
 	emailSince, phoneSince, pushSince time.Time

@@ -169,6 +169,25 @@ func (e *Event) Respond(participantID, response string, _ Now) ([]events.Fact, e
 	return []events.Fact{f}, nil
 }
 
+// OptOut ends all messages to a participant about the event, also once it was
+// cancelled: who wants none is not asked why.
+func (e *Event) OptOut(participantID string) ([]events.Fact, error) {
+	p, err := e.find(participantID)
+	if err != nil || p.OptedOut {
+		return nil, err
+	}
+	return []events.Fact{events.ParticipantOptedOut{EventID: e.ID, ParticipantID: p.ID}}, nil
+}
+
+// OptIn takes OptOut back.
+func (e *Event) OptIn(participantID string) ([]events.Fact, error) {
+	p, err := e.find(participantID)
+	if err != nil || !p.OptedOut {
+		return nil, err
+	}
+	return []events.Fact{events.ParticipantOptedIn{EventID: e.ID, ParticipantID: p.ID}}, nil
+}
+
 // Remove takes a participant off the event and gives the seat to the first of the line.
 func (e *Event) Remove(participantID string) ([]events.Fact, error) {
 	p, err := e.find(participantID)

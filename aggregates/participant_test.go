@@ -123,6 +123,37 @@ func TestRespondAndRemove(t *testing.T) {
 	})
 }
 
+func TestOptOutAndIn(t *testing.T) {
+	out := func(name string) func(*aggregates.Event) (facts, error) {
+		return func(e *aggregates.Event) (facts, error) { return e.OptOut(name) }
+	}
+	in := func(name string) func(*aggregates.Event) (facts, error) {
+		return func(e *aggregates.Event) (facts, error) { return e.OptIn(name) }
+	}
+	left := events.ParticipantOptedOut{EventID: "e", ParticipantID: "ann"}
+	back := events.ParticipantOptedIn{EventID: "e", ParticipantID: "ann"}
+	given := facts{scheduled(1), registered("ann", false), registered("bob", true)}
+	after := func(more ...events.Fact) facts { return append(slices.Clone(given), more...) }
+	run(t, map[string]row{
+		"out keeps the seat":     {given, out("ann"), facts{left}, nil},
+		"out again":              {after(left), out("ann"), nil, nil},
+		"out when cancelled":     {after(events.EventCancelled{EventID: "e"}), out("ann"), facts{left}, nil},
+		"out when declined":      {after(responded("ann", "declined", false)), out("ann"), facts{left}, nil},
+		"out of no event":        {nil, out("ann"), nil, aggregates.ErrEventNotFound},
+		"out of nobody":          {given, out("x"), nil, aggregates.ErrParticipantNotFound},
+		"in again":               {after(left), in("ann"), facts{back}, nil},
+		"in without being out":   {given, in("ann"), nil, nil},
+		"in twice":               {after(left, back), in("ann"), nil, nil},
+		"in of nobody":           {given, in("x"), nil, aggregates.ErrParticipantNotFound},
+		"out keeps the response": {after(left), func(e *aggregates.Event) (facts, error) { return e.Respond("ann", "accepted", now) }, facts{responded("ann", "accepted", false)}, nil},
+	})
+	e := fold(after(left)...)
+	ann, _ := e.Participant("ann")
+	require.Equal(t, aggregates.Confirmed, ann.Status)
+	require.True(t, ann.OptedOut)
+	require.Equal(t, int64(3), ann.Own.Revision)
+}
+
 func TestPromoteWaiting(t *testing.T) {
 	given := append(facts{scheduled(1), registered("ann", false)}, many(201, func(i int) events.Fact { return registered(number(i), true) })...)
 	e := fold(given...)

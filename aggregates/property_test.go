@@ -42,7 +42,9 @@ func TestRosterInvariants(t *testing.T) {
 			"respond": func(t *rapid.T) {
 				step(e.Respond(somebody(), rapid.SampledFrom([]string{"accepted", "declined", "tentative"}).Draw(t, "response"), now))
 			},
-			"remove": func(*rapid.T) { step(e.Remove(somebody())) },
+			"opt out": func(*rapid.T) { step(e.OptOut(somebody())) },
+			"opt in":  func(*rapid.T) { step(e.OptIn(somebody())) },
+			"remove":  func(*rapid.T) { step(e.Remove(somebody())) },
 			"capacity": func(t *rapid.T) {
 				p := aggregates.EventPatch{Capacity: value(rapid.IntRange(1, 6).Draw(t, "capacity"))}
 				if rapid.IntRange(0, 9).Draw(t, "no limit") == 0 {
@@ -68,7 +70,7 @@ func TestRosterInvariants(t *testing.T) {
 func shown(e *aggregates.Event) map[string][]any {
 	all := map[string][]any{}
 	for p := range e.Participants() {
-		all[p.ID] = []any{p.Contact.Email, p.Response, p.Status, e.Place(p)}
+		all[p.ID] = []any{p.Contact.Email, p.Response, p.OptedOut, p.Status, e.Place(p)}
 	}
 	return all
 }
@@ -76,7 +78,7 @@ func shown(e *aggregates.Event) map[string][]any {
 // requireMarked says that whoever shows something new since then has a newer revision, and nobody else.
 func requireMarked(t require.TestingT, e *aggregates.Event, before map[string][]any, since int64) {
 	for p := range e.Participants() {
-		now := []any{p.Contact.Email, p.Response, p.Status, e.Place(p)}
+		now := []any{p.Contact.Email, p.Response, p.OptedOut, p.Status, e.Place(p)}
 		require.Equal(t, !slices.Equal(now, before[p.ID]), p.Changed.Revision >= since, "%s: %v, then %v", p.ID, before[p.ID], now)
 	}
 }

@@ -156,6 +156,26 @@ func (r *roster) responded(f events.ParticipantResponded, at Stamp) {
 	p.Changed, p.Own = at, at
 }
 
+func (r *roster) optedOut(id string, at Stamp) {
+	if p, ok := r.byID[id]; ok {
+		p.OptedOut, p.LastOptedOut = true, at
+		p.Changed, p.Own = at, at
+	}
+}
+
+// optedIn lets p be reminded of what was due meanwhile, as one who comes back does.
+func (r *roster) optedIn(id string, at Stamp) {
+	p, ok := r.byID[id]
+	if !ok {
+		return
+	}
+	p.OptedOut, p.OptedIn = false, at
+	if p.Status == Confirmed {
+		p.Entitled = at
+	}
+	p.Changed, p.Own = at, at
+}
+
 func (r *roster) promoted(id string, at Stamp) {
 	p, ok := r.byID[id]
 	if !ok || p.Status != Waitlisted {

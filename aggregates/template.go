@@ -74,13 +74,19 @@ type Bindings struct {
 	zone   *time.Location // of the date filter
 }
 
-// BindingsFor takes the values from an event and a participant as they are. r is
-// nil for an announcement, a for a reminder.
-func BindingsFor(e *Event, p *Participant, r *Reminder, a *Announcement, now time.Time) Bindings {
+// ZoneFor is the time zone that p reads times of e in: their own, else the event's.
+func ZoneFor(e *Event, p *Participant) *time.Location {
 	zone, ok := loadZone(p.TimeZone)
 	if !ok {
 		zone, _ = loadZone(e.TimeZone)
 	}
+	return zone
+}
+
+// BindingsFor takes the values from an event and a participant as they are. r is
+// nil for an announcement, a for a reminder.
+func BindingsFor(e *Event, p *Participant, r *Reminder, a *Announcement, now time.Time) Bindings {
+	zone := ZoneFor(e, p)
 	var capacity, location any // nil where there is none, so that if and default see it
 	if e.Capacity > 0 {
 		capacity = e.Capacity

@@ -40,11 +40,29 @@ type Message struct {
 	Channel string
 	Attempt int // counts from 1
 	To      string
-	Name    string // of the recipient, as text; may be empty
-	Subject string // plain text on one line
-	Text    string // as rendered; a channel only encodes it
-	Created time.Time
+	Name    string    // of the recipient, as text; may be empty
+	Subject string    // plain text on one line
+	Text    string    // as rendered; a channel only encodes it
+	Due     time.Time // when it fell due; the same on every attempt
 	Expires time.Time // past this, sending is wrong
+	Event   Event     // what it is about
+	// OptOut is the link by which the recipient ends such messages; a secret, as
+	// it needs no token. Empty: there is none.
+	OptOut string
+}
+
+// Event is what a message is about, for channels that can hand it over as more
+// than text. Its texts are as somebody typed them.
+type Event struct {
+	UID         string // the same in every message about the event
+	Sequence    int64  // grows with each change of what is here
+	Changed     time.Time
+	Title       string
+	Description string
+	Location    string
+	Start, End  time.Time
+	Zone        *time.Location // that the recipient reads times in; nil: UTC
+	Cancelled   bool
 }
 
 // Result is a provider's answer, classified.

@@ -133,6 +133,8 @@ func superseded(facts []events.Fact) (whole bool, participants map[string]bool) 
 			whole = true
 		case events.ParticipantResponded:
 			participants[f.ParticipantID] = true
+		case events.ParticipantOptedOut:
+			participants[f.ParticipantID] = true
 		case events.ParticipantRemoved:
 			participants[f.ParticipantID] = true
 		case events.ParticipantContactChanged:

@@ -39,6 +39,7 @@ func TestChangesThatSupersedeWait(t *testing.T) {
 		"move": move(), "cancel": CancelEvent{EventID: "e"}, "delete": DeleteEvent{EventID: "e"},
 		"remove reminder": RemoveReminder{EventID: "e", ReminderID: "r"},
 		"decline":         decline("a"), "remove": RemoveParticipant{EventID: "e", ParticipantID: "a"},
+		"opt out": OptOut{EventID: "e", ParticipantID: "a"},
 		"contact": ChangeContact{EventID: "e", ParticipantID: "a", Patch: aggregates.ContactPatch{Name: aggregates.Patch[string]{Given: true, Value: "A"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,10 +25,18 @@ type Respond struct{ EventID, ParticipantID, Response string }
 // RemoveParticipant takes a participant off an event.
 type RemoveParticipant struct{ EventID, ParticipantID string }
 
+// OptOut ends all messages to a participant about an event.
+type OptOut struct{ EventID, ParticipantID string }
+
+// OptIn takes OptOut back.
+type OptIn struct{ EventID, ParticipantID string }
+
 func (c RegisterParticipant) Stream() string { return EventStream(c.EventID) }
 func (c ChangeContact) Stream() string       { return EventStream(c.EventID) }
 func (c Respond) Stream() string             { return EventStream(c.EventID) }
 func (c RemoveParticipant) Stream() string   { return EventStream(c.EventID) }
+func (c OptOut) Stream() string              { return EventStream(c.EventID) }
+func (c OptIn) Stream() string               { return EventStream(c.EventID) }
 
 func (c RegisterParticipant) Decide(e *aggregates.Event, now aggregates.Now) ([]events.Fact, error) {
 	return e.Register(c.ParticipantID, c.Contact, now)
@@ -44,6 +52,14 @@ func (c Respond) Decide(e *aggregates.Event, now aggregates.Now) ([]events.Fact,
 
 func (c RemoveParticipant) Decide(e *aggregates.Event, _ aggregates.Now) ([]events.Fact, error) {
 	return e.Remove(c.ParticipantID)
+}
+
+func (c OptOut) Decide(e *aggregates.Event, _ aggregates.Now) ([]events.Fact, error) {
+	return e.OptOut(c.ParticipantID)
+}
+
+func (c OptIn) Decide(e *aggregates.Event, _ aggregates.Now) ([]events.Fact, error) {
+	return e.OptIn(c.ParticipantID)
 }
 
 func (c ChangeContact) OwnRevision(e *aggregates.Event) (int64, bool) {

@@ -45,6 +45,8 @@ var decoders = map[string]func([]byte) (Fact, error){
 	"ParticipantResponded":      decode[ParticipantResponded],
 	"ParticipantPromoted":       decode[ParticipantPromoted],
 	"ParticipantRemoved":        decode[ParticipantRemoved],
+	"ParticipantOptedOut":       decode[ParticipantOptedOut],
+	"ParticipantOptedIn":        decode[ParticipantOptedIn],
 	"NotificationScheduled":     decode[NotificationScheduled],
 	"NotificationCancelled":     decode[NotificationCancelled],
 	"SendingStarted":            decode[SendingStarted],

@@ -32,6 +32,8 @@ var stored = map[string]events.Fact{
 	"ParticipantResponded":      events.ParticipantResponded{},
 	"ParticipantPromoted":       events.ParticipantPromoted{},
 	"ParticipantRemoved":        events.ParticipantRemoved{},
+	"ParticipantOptedOut":       events.ParticipantOptedOut{},
+	"ParticipantOptedIn":        events.ParticipantOptedIn{},
 	"NotificationScheduled":     events.NotificationScheduled{},
 	"NotificationCancelled":     events.NotificationCancelled{},
 	"SendingStarted":            events.SendingStarted{},

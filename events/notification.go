@@ -27,6 +27,7 @@ const (
 	CancelledSuperseded     = "superseded" // the event moved, the reminder went or the channel changed
 	CancelledDeclined       = "declined"
 	CancelledRemoved        = "removed"
+	CancelledOptedOut       = "opted_out"
 	CancelledEventCancelled = "event_cancelled"
 	CancelledEventDeleted   = "event_deleted"
 	CancelledByHand         = "by_hand"

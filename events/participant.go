@@ -47,8 +47,23 @@ type ParticipantRemoved struct {
 	ParticipantID string `json:"participant_id"`
 }
 
+// ParticipantOptedOut ends all messages to a participant about the event, by the
+// link in one of them. The participant keeps seat and answer.
+type ParticipantOptedOut struct {
+	EventID       string `json:"event_id"`
+	ParticipantID string `json:"participant_id"`
+}
+
+// ParticipantOptedIn takes ParticipantOptedOut back.
+type ParticipantOptedIn struct {
+	EventID       string `json:"event_id"`
+	ParticipantID string `json:"participant_id"`
+}
+
 func (ParticipantRegistered) Name() string     { return "ParticipantRegistered" }
 func (ParticipantContactChanged) Name() string { return "ParticipantContactChanged" }
 func (ParticipantResponded) Name() string      { return "ParticipantResponded" }
 func (ParticipantPromoted) Name() string       { return "ParticipantPromoted" }
 func (ParticipantRemoved) Name() string        { return "ParticipantRemoved" }
+func (ParticipantOptedOut) Name() string       { return "ParticipantOptedOut" }
+func (ParticipantOptedIn) Name() string        { return "ParticipantOptedIn" }

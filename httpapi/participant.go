@@ -17,7 +17,7 @@ func participantResource(e *aggregates.Event, p *aggregates.Participant) project
 		ID: p.ID, EventID: e.ID, UserID: p.UserID, Name: p.Contact.Name, Email: p.Contact.Email,
 		Phone: textOrNil(p.Contact.Phone), Channels: texts(p.Channels),
 		TimeZone: textOrNil(p.TimeZone), Locale: textOrNil(p.Locale),
-		Response: p.Response, Status: p.Status, Revision: p.Changed.Revision,
+		Response: p.Response, OptedOut: p.OptedOut, Status: p.Status, Revision: p.Changed.Revision,
 		CreatedAt: p.Registered.At, UpdatedAt: p.Changed.At,
 	}
 	if place := e.Place(p); place > 0 {

@@ -27,6 +27,9 @@ type Options struct {
 	Logger    *slog.Logger         // nil: slog.Default()
 	Metrics   *prometheus.Registry // nil: one of its own
 	Version   string
+	TimeZones TimeZones
+	// OptOut reads the last part of a link that ends messages; nil: there are no such links.
+	OptOut func(token string) (OptOutLink, bool)
 }
 
 // Token lets in whoever presents Value, as the actor Name.
@@ -116,6 +119,9 @@ func (s *server) routes() []route {
 		{method: "PATCH", path: "/v1/participants/{id}", handle: s.patchParticipant},
 		{method: "DELETE", path: "/v1/participants/{id}", handle: s.deleteParticipant},
 		{method: "POST", path: "/v1/participants/{id}/rsvp", handle: s.postRSVP},
+
+		{method: "GET", path: "/v1/opt-out/{token}", handle: s.getOptOut, open: true},
+		{method: "POST", path: "/v1/opt-out/{token}", handle: s.postOptOut, open: true},
 
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
 		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},

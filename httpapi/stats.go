@@ -14,6 +14,13 @@ type stats struct {
 	Channels     []ChannelStatus  `json:"channels"`
 	Store        storeStats       `json:"store"`
 	Projections  []projectionStat `json:"projections"`
+	TimeZones    TimeZones        `json:"time_zones"`
+}
+
+// TimeZones says which time zone database is in force.
+type TimeZones struct {
+	Version string `json:"version"` // such as 2025c, or "unknown"
+	Source  string `json:"source"`  // a path, or "linked in"
 }
 
 type storeStats struct {
@@ -57,5 +64,6 @@ func (s *server) getStats(c *call) (*answer, error) {
 			{Name: "read_models", Position: models.Position.String(), LagSeconds: models.Lag.Seconds()},
 			{Name: "planner", Position: p.Planner.Position, LagSeconds: p.Planner.LagSeconds},
 		},
+		TimeZones: s.o.TimeZones,
 	}), nil
 }

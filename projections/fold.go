@@ -54,6 +54,10 @@ func (w *writer) apply(f fact) error {
 		return w.participantContactChanged(f, e)
 	case events.ParticipantResponded:
 		return w.participantResponded(f, e)
+	case events.ParticipantOptedOut:
+		return w.optedOut(f, e.ParticipantID, true)
+	case events.ParticipantOptedIn:
+		return w.optedOut(f, e.ParticipantID, false)
 	case events.ParticipantPromoted:
 		return w.participantPromoted(f, e)
 	case events.ParticipantRemoved:

@@ -31,6 +31,7 @@ type aEvent struct {
 
 type aGuest struct {
 	id, status, response string
+	optedOut             bool
 	changed              int64
 }
 
@@ -67,6 +68,8 @@ func (h *history) step() {
 		h.respond(e)
 	case choice == 9:
 		h.remove(e)
+	case choice == 10 && rapid.Bool().Draw(h.t, "opt"):
+		h.opt(e)
 	case choice == 10:
 		h.change(e)
 	case choice <= 13:
@@ -163,6 +166,19 @@ func (h *history) respond(e *aEvent) {
 	}
 	g.response, g.changed = response, at
 	h.promote(e)
+}
+
+func (h *history) opt(e *aEvent) {
+	if e.deleted || len(e.on) == 0 {
+		return
+	}
+	g := e.on[h.pick(len(e.on))]
+	if g.optedOut = !g.optedOut; g.optedOut {
+		h.event(e.id, events.ParticipantOptedOut{EventID: e.id, ParticipantID: g.id})
+	} else {
+		h.event(e.id, events.ParticipantOptedIn{EventID: e.id, ParticipantID: g.id})
+	}
+	g.changed = h.revisionOf("event-" + e.id)
 }
 
 func (h *history) remove(e *aEvent) {

@@ -26,7 +26,7 @@ const (
 // participantRows are the participants of events that are there. Who leaves the
 // line changes what those behind show, but not their rows: that is read from departures.
 const participantRows = `SELECT p.id, p.event_id, p.user_id, p.name, p.email, p.phone, p.channels, p.time_zone, p.locale,
-	p.response, p.status, p.registered, p.line, p.revision, p.created_at, p.updated_at, d.revision, d.updated_at
+	p.response, p.status, p.opted_out, p.registered, p.line, p.revision, p.created_at, p.updated_at, d.revision, d.updated_at
 	FROM participants p JOIN events e ON e.id = p.event_id
 	LEFT JOIN departures d ON d.event_id = p.event_id
 		AND d.line = (SELECT max(line) FROM departures WHERE event_id = p.event_id AND line < p.line)`
@@ -42,7 +42,7 @@ func scanParticipant(row scanner) (p participantRow, err error) {
 	var created, updated int64
 	var leftRevision, leftAt *int64
 	err = row.Scan(&p.ID, &p.EventID, &p.UserID, &p.Name, &p.Email, &phone, &channels, &zone, &locale,
-		&p.Response, &p.Status, &p.registered, &p.line, &p.Revision, &created, &updated, &leftRevision, &leftAt)
+		&p.Response, &p.Status, &p.OptedOut, &p.registered, &p.line, &p.Revision, &created, &updated, &leftRevision, &leftAt)
 	if err != nil {
 		return participantRow{}, err
 	}
@@ -175,7 +175,7 @@ func (w *writer) participantRegistered(f fact, e events.ParticipantRegistered) e
 	if e.Waitlisted {
 		status, line = waitlisted, f.Revision
 	}
-	_, err := w.exec("INSERT INTO participants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'needs_action', ?, ?, ?, ?, ?)",
+	_, err := w.exec("INSERT INTO participants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'needs_action', ?, ?, 0, ?, ?, ?)",
 		e.ParticipantID, e.EventID, f.Revision, e.UserID, e.Personal.Name, e.Personal.Email, e.Personal.Phone,
 		list(e.Channels), e.TimeZone, e.Locale, status, line, f.Revision, f.at, f.at)
 	if err != nil {
@@ -234,6 +234,12 @@ func (w *writer) participantResponded(f fact, e events.ParticipantResponded) err
 		status = confirmed
 	}
 	return w.setPlace(f, e.ParticipantID, was, e.Response, status, line)
+}
+
+// optedOut shows whether a participant wants no messages.
+func (w *writer) optedOut(f fact, id string, out bool) error {
+	_, err := w.exec("UPDATE participants SET opted_out = ?, revision = ?, updated_at = ? WHERE id = ?", out, f.Revision, f.at, id)
+	return err
 }
 
 func (w *writer) participantPromoted(f fact, e events.ParticipantPromoted) error {

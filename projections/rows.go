@@ -39,6 +39,7 @@ type Participant struct {
 	TimeZone         *string   `json:"time_zone"`
 	Locale           *string   `json:"locale"`
 	Response         string    `json:"response"`
+	OptedOut         bool      `json:"opted_out,omitempty"` // wants no messages about the event
 	Status           string    `json:"status"`
 	WaitlistPosition *int      `json:"waitlist_position,omitempty"`
 	Revision         int64     `json:"revision"`

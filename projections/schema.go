@@ -19,7 +19,7 @@ import (
 
 // version names the rows that a history folds to. Rows that differ in anything
 // for the same history need another version; a test holds that.
-const version = 1
+const version = 2
 
 // fileName is the database in the data folder.
 const fileName = "read.db"
@@ -83,6 +83,7 @@ CREATE TABLE participants (
 	response   TEXT NOT NULL,
 	status     TEXT NOT NULL,
 	line       INTEGER,
+	opted_out  INTEGER NOT NULL,
 	revision   INTEGER NOT NULL,
 	created_at INTEGER NOT NULL,
 	updated_at INTEGER NOT NULL

@@ -96,7 +96,7 @@ func TestPlannerOverHistories(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	for _, what := range []string{"move", "decline", "delete", "waiting list", "capacity", "contact", "announcement", "crash", "checkpoint 0"} {
+	for _, what := range []string{"move", "decline", "opt-out", "delete", "waiting list", "capacity", "contact", "announcement", "crash", "checkpoint 0"} {
 		if 20*c.had[what] < c.histories {
 			t.Errorf("%s: only in %d of %d histories", what, c.had[what], c.histories)
 		}

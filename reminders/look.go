@@ -42,7 +42,8 @@ func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (
 			}
 			v.message = rendered{key: who.Contact.Key, Message: channels.Message{
 				ID: n.ID, Channel: n.Channel, Attempt: n.Attempts, To: address(l.Kind, who), Name: who.Contact.Name,
-				Subject: e.Title, Created: n.Created.At, Expires: n.Expires,
+				Subject: e.Title, Due: latest(n.Created.At, n.ScheduledTime), Expires: n.Expires,
+				Event: about(e, who),
 			}}
 			reminder, _ := e.Reminder(n.ReminderID)
 			announcement, _ := e.Announcement(n.AnnouncementID)
@@ -61,11 +62,20 @@ func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (
 			return rendered{}, "", fmt.Errorf("%w: %w", errUnrenderable, err)
 		}
 		now.message.Text = text
+		now.message.OptOut = s.optOut(n.EventID, n.ParticipantID)
 		if age := s.now().Sub(now.at); age >= 0 && age <= maxLookAge {
 			return now.message, "", nil
 		}
 	}
 	return rendered{}, "", errors.New("the look at the event took too long")
+}
+
+// about is what a message to p is about.
+func about(e *aggregates.Event, p *aggregates.Participant) channels.Event {
+	return channels.Event{
+		UID: e.ID, Sequence: e.Own.Revision, Changed: e.Own.At, Title: e.Title, Description: e.Description, Location: e.Location,
+		Start: e.StartTime, End: e.EndTime, Zone: aggregates.ZoneFor(e, p), Cancelled: e.Status == aggregates.Cancelled,
+	}
 }
 
 func templateOf(r *aggregates.Reminder, a *aggregates.Announcement) string {

@@ -30,7 +30,7 @@ type step struct {
 }
 
 // whats are the things that happen, as often as they stand here.
-var whats = strings.Fields(`register register register register register respond respond respond respond respond respond respond remove
+var whats = strings.Fields(`register register register register register respond respond respond respond respond respond respond optout optout optout remove
 	contact contact move move remind remind unremind capacity capacity announce announce cancel delete
 	slow slow wait wait wait wait wait wait crash crash crash crash restart rebuild rebuild stop go mood mood mood hand bounce`)
 
@@ -151,6 +151,13 @@ func (p *player) play(s step) {
 			if p.declined[who] = response == aggregates.Declined; p.declined[who] {
 				p.note("decline")
 			}
+		}
+	case "optout":
+		who := p.somebody(s.a % 4)
+		if s.b%2 == 0 {
+			ask(p, commands.OptIn{EventID: eventID, ParticipantID: who})
+		} else if ask(p, commands.OptOut{EventID: eventID, ParticipantID: who}) {
+			p.note("opt-out")
 		}
 	case "remove":
 		ask(p, commands.RemoveParticipant{EventID: eventID, ParticipantID: p.somebody(s.a)})

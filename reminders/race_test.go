@@ -26,6 +26,10 @@ var changes = map[string]func(*world) error{
 		_, err := try(w, commands.Respond{EventID: eventID, ParticipantID: "ann", Response: aggregates.Declined})
 		return err
 	},
+	"opt out": func(w *world) error {
+		_, err := try(w, commands.OptOut{EventID: eventID, ParticipantID: "ann"})
+		return err
+	},
 	"remove": func(w *world) error {
 		_, err := try(w, commands.RemoveParticipant{EventID: eventID, ParticipantID: "ann"})
 		return err

@@ -28,9 +28,12 @@ type Options struct {
 	Models   *projections.Models // for the auditor alone; without them nothing is audited
 	Channels []channels.Registration
 	Dir      string // where planner.db stands
-	Boot     string // names this process in its claims; a random one where empty
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// OptOut gives the link by which a participant ends the messages about an
+	// event; nil, or an empty link: messages have none.
+	OptOut func(eventID, participantID string) string
+	Boot   string // names this process in its claims; a random one where empty
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Reminders plans and sends. Its methods may be called concurrently.
@@ -58,6 +61,9 @@ func Kinds(registered []channels.Registration) map[string]aggregates.AddressKind
 
 // New opens the planner's table. Run does the work, Close ends the table.
 func New(o Options) (*Reminders, error) {
+	if o.OptOut == nil {
+		o.OptOut = func(string, string) string { return "" }
+	}
 	t, err := openTable(o.Dir, o.Logger)
 	if err != nil {
 		return nil, err
@@ -70,6 +76,7 @@ func New(o Options) (*Reminders, error) {
 		commands: o.Commands, store: o.Store, table: t, boot: o.Boot, exclusive: o.Store.Exclusive(),
 		kinds: Kinds(o.Channels), disused: newDisused(o.Logger),
 		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
+		optOut:   o.OptOut,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
 		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{},
 	}

@@ -19,10 +19,10 @@ func said(r channels.Result, m rendered) string {
 }
 
 // plain makes a provider's words short and harmless: on one line, and without
-// the person's address, name and text, which providers like to quote.
+// the person's address, name, text and link, which providers like to quote.
 func plain(words string, m rendered) string {
 	words = strings.ToValidUTF8(words, "\uFFFD")
-	for _, personal := range []string{m.Text, m.To, m.Name} {
+	for _, personal := range []string{m.Text, m.To, m.Name, m.OptOut} {
 		if len(personal) > 1 {
 			words = strings.ReplaceAll(words, personal, "…")
 		}

@@ -38,6 +38,7 @@ type sender struct {
 	boot      string
 	exclusive bool
 	now       func() time.Time
+	optOut    func(eventID, participantID string) (link string)
 	ended     func() bool // the time for concluding what is in flight is over
 	logger    *slog.Logger
 

@@ -49,6 +49,10 @@ func gather(touch touches, f events.Fact) {
 		touch.look(f.EventID, f.ParticipantID)
 	case events.ParticipantResponded:
 		touch.look(f.EventID, f.ParticipantID)
+	case events.ParticipantOptedOut:
+		touch.look(f.EventID, f.ParticipantID)
+	case events.ParticipantOptedIn:
+		touch.look(f.EventID, f.ParticipantID)
 	case events.ParticipantPromoted:
 		touch.look(f.EventID, f.ParticipantID)
 	case events.ParticipantRemoved:
@@ -68,7 +72,7 @@ func loosened(f events.Fact) (id string, ok bool) {
 		return f.NotificationID, true
 	case events.NotificationCancelled:
 		switch f.Reason {
-		case events.CancelledSuperseded, events.CancelledDeclined,
+		case events.CancelledSuperseded, events.CancelledDeclined, events.CancelledOptedOut,
 			events.CancelledEventCancelled: // which may still make announcements
 			return f.NotificationID, true
 		}

@@ -26,7 +26,7 @@ var notificationSpace = uuid.MustParse("0f0f6a4e-6a55-4a57-8f6e-0f3a1f7c7b60")
 // It is the only place that knows what is wanted. Ids are derived from what is
 // wanted, so that asking twice asks for the same.
 func Wanted(e *aggregates.Event, p *aggregates.Participant, kinds map[string]aggregates.AddressKind) []events.NotificationScheduled {
-	if !e.Exists() || p == nil {
+	if !e.Exists() || p == nil || p.OptedOut {
 		return nil
 	}
 	var wanted []events.NotificationScheduled
@@ -64,9 +64,9 @@ func ofReminder(e *aggregates.Event, p *aggregates.Participant, r *aggregates.Re
 }
 
 // ofAnnouncement: the audience is who it was when the announcement was made,
-// less those who have declined since or are gone, and again with those who have
-// come back before it was due; cancelling the event ends the announcements made
-// before it.
+// less those who have declined or opted out since or are gone, and again with
+// those who have come back before it was due; cancelling the event ends the
+// announcements made before it.
 func ofAnnouncement(e *aggregates.Event, p *aggregates.Participant, a *aggregates.Announcement, kinds map[string]aggregates.AddressKind) []events.NotificationScheduled {
 	cancelledSince := e.Status == aggregates.Cancelled && e.Cancelled.Revision > a.Made.Revision
 	if cancelledSince || !a.Includes(p) {
@@ -74,6 +74,9 @@ func ofAnnouncement(e *aggregates.Event, p *aggregates.Participant, a *aggregate
 	}
 	due := latest(a.SendAt, a.Made.At)
 	if p.LastDeclined.Revision > a.Made.Revision && (p.Response == aggregates.Declined || p.Returned.At.After(due)) {
+		return nil
+	}
+	if p.LastOptedOut.Revision > a.Made.Revision && p.OptedIn.At.After(due) {
 		return nil
 	}
 	var wanted []events.NotificationScheduled
@@ -147,6 +150,8 @@ func whyNot(e *aggregates.Event, p *aggregates.Participant) string {
 		return events.CancelledEventCancelled
 	case p == nil:
 		return events.CancelledRemoved
+	case p.OptedOut:
+		return events.CancelledOptedOut
 	case p.Response == aggregates.Declined:
 		return events.CancelledDeclined
 	}

@@ -58,6 +58,8 @@ func announced(minute int, audience events.Audience, channels ...string) events.
 var (
 	promoted  = events.ParticipantPromoted{EventID: eventID, ParticipantID: "ann"}
 	cancelled = events.EventCancelled{EventID: eventID}
+	optedOut  = events.ParticipantOptedOut{EventID: eventID, ParticipantID: "ann"}
+	optedIn   = events.ParticipantOptedIn{EventID: eventID, ParticipantID: "ann"}
 )
 
 // due says what is wanted for whom: "email at 60" is minutes after noon.
@@ -90,6 +92,11 @@ func TestWanted(t *testing.T) {
 		"accepted again after the due time":   {[]fact{{0, reminding(60)}, {1, ann(false)}, {2, responds("declined", false)}, {70, responds("accepted", false)}}, []due{{"email", 70}}},
 		"accepted again, at the start":        {[]fact{{0, reminding(60)}, {1, ann(false)}, {2, responds("declined", false)}, {120, responds("accepted", false)}}, nil},
 		"accepted again, and waiting":         {[]fact{{0, reminding(60)}, {1, ann(false)}, {2, responds("declined", false)}, {3, responds("accepted", true)}}, nil},
+		"opted out":                           {[]fact{{0, reminding(60)}, {1, ann(false)}, {2, optedOut}}, nil},
+		"opted out, accepting":                {[]fact{{0, reminding(60)}, {1, ann(false)}, {2, optedOut}, {3, responds("accepted", false)}}, nil},
+		"opted in again":                      {[]fact{{0, reminding(60)}, {1, ann(false)}, {2, optedOut}, {3, optedIn}}, []due{{"email", 60}}},
+		"opted in again after the due time":   {[]fact{{0, reminding(60)}, {1, ann(false)}, {2, optedOut}, {70, optedIn}}, []due{{"email", 70}}},
+		"opted in again, and waiting":         {[]fact{{0, reminding(60)}, {1, ann(true)}, {2, optedOut}, {70, optedIn}}, nil},
 		"registered after the due time":       {[]fact{{0, reminding(60)}, {61, ann(false)}}, []due{{"email", 61}}},
 		"registered at the due time":          {[]fact{{0, reminding(60)}, {60, ann(false)}}, []due{{"email", 60}}},
 		"registered after the start":          {[]fact{{0, reminding(60)}, {130, ann(false)}}, nil},
@@ -131,6 +138,11 @@ func TestWanted(t *testing.T) {
 		"announced, accepted again when due":  {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, responds("declined", false)}, {50, responds("accepted", false)}}, []due{{"email", 50}}},
 		"announced, accepted again too late":  {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, responds("declined", false)}, {51, responds("accepted", false)}}, nil},
 		"announced, declined once more":       {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, responds("declined", false)}, {4, responds("accepted", false)}, {5, responds("declined", false)}}, nil},
+		"announced, opted out before":         {[]fact{{1, ann(false)}, {2, optedOut}, {3, announced(50, everybody)}, {4, optedIn}}, nil},
+		"announced, opted out since":          {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, optedOut}}, nil},
+		"announced, opted out and in":         {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, optedOut}, {4, optedIn}}, []due{{"email", 50}}},
+		"announced, opted in again when due":  {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, optedOut}, {50, optedIn}}, []due{{"email", 50}}},
+		"announced, opted in again too late":  {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, optedOut}, {51, optedIn}}, nil},
 		"announced, removed since":            {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, events.ParticipantRemoved{EventID: eventID, ParticipantID: "ann"}}}, nil},
 		"announced, moved since":              {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, moved(900)}}, []due{{"email", 50}}},
 		"announced, cancelled since":          {[]fact{{1, ann(false)}, {2, announced(50, everybody)}, {3, cancelled}}, nil},
@@ -249,6 +261,7 @@ func TestWhyNot(t *testing.T) {
 	who := &aggregates.Participant{}
 	require.Equal(t, events.CancelledSuperseded, whyNot(e, who))
 	require.Equal(t, events.CancelledRemoved, whyNot(e, nil))
+	require.Equal(t, events.CancelledOptedOut, whyNot(e, &aggregates.Participant{OptedOut: true, Response: aggregates.Declined}))
 	require.Equal(t, events.CancelledDeclined, whyNot(e, &aggregates.Participant{Response: aggregates.Declined}))
 	require.Equal(t, events.CancelledEventCancelled, whyNot(&aggregates.Event{ID: eventID, Status: aggregates.Cancelled}, who))
 	require.Equal(t, events.CancelledEventDeleted, whyNot(&aggregates.Event{ID: eventID, Deleted: true}, nil))

@@ -131,6 +131,7 @@ func (w *world) start() {
 	}
 	r, err := New(Options{
 		Commands: w.handler, Store: seen, Models: w.models, Channels: registered, Dir: w.dir, Now: w.now, Logger: logger,
+		OptOut: func(event, participant string) string { return "https://x.org/" + event + "/" + participant },
 	})
 	w.check(err)
 	w.r = r

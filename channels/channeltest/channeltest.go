@@ -76,7 +76,13 @@ func (s Subject) message() channels.Message {
 	return channels.Message{
 		ID: "3f8e1f0a-9d53-5c58-8d2b-6a1f2f0c7e11", Channel: "subject", Attempt: 1,
 		To: s.To, Name: "Zebulon Quist", Subject: "Rehearsal of the carillon", Text: "The carillon rings at six",
-		Created: now, Expires: now.Add(time.Hour),
+		Due: now, Expires: now.Add(time.Hour),
+		Event: channels.Event{
+			UID: "0f8b6c0e-6d1c-4b8e-8a59-2f5a4f5b9a10", Sequence: 3, Changed: now.Add(-time.Hour),
+			Title: "Rehearsal of the carillon", Description: "Bring soft shoes", Location: "North tower",
+			Start: now.Add(time.Hour), End: now.Add(2 * time.Hour), Zone: time.UTC,
+		},
+		OptOut: "https://bells.example.org/v1/opt-out/c2lnbmVk",
 	}
 }
 
@@ -92,7 +98,7 @@ func (s Subject) send(ctx context.Context, t *testing.T, c channels.Channel, m c
 // about the recipient, and no secret.
 func (s Subject) keepsQuiet(t *testing.T, m channels.Message, shown string) {
 	t.Helper()
-	for _, private := range append([]string{m.To, m.Name, m.Subject, m.Text}, s.Secrets...) {
+	for _, private := range append([]string{m.To, m.Name, m.Subject, m.Text, m.OptOut}, s.Secrets...) {
 		if len(private) > 3 { // shorter ones are in any text by chance
 			require.NotContains(t, shown, private)
 		}

@@ -73,6 +73,12 @@ func (s Subject) with(text string) map[string]channels.Message {
 		"Name":    func(m *channels.Message) *string { return &m.Name },
 		"Subject": func(m *channels.Message) *string { return &m.Subject },
 		"Text":    func(m *channels.Message) *string { return &m.Text },
+		"OptOut":  func(m *channels.Message) *string { return &m.OptOut },
+
+		"Event.UID":         func(m *channels.Message) *string { return &m.Event.UID },
+		"Event.Title":       func(m *channels.Message) *string { return &m.Event.Title },
+		"Event.Description": func(m *channels.Message) *string { return &m.Event.Description },
+		"Event.Location":    func(m *channels.Message) *string { return &m.Event.Location },
 	}
 	messages := map[string]channels.Message{}
 	for name, field := range fields {

@@ -20,7 +20,8 @@ import (
 )
 
 func auditCommand(env []string, o output) *cobra.Command {
-	var data string
+	values := environment(env)
+	var s settings
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "audit",
@@ -33,38 +34,19 @@ func auditCommand(env []string, o output) *cobra.Command {
 			"done. 3: there are holes.",
 		Args: noArguments("audit"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runAudit(cmd.Context(), data, asJSON, o)
+			if err := s.resolve(cmd.Flags(), values); err != nil {
+				return err
+			}
+			return runAudit(cmd.Context(), s, asJSON, o)
 		},
 	}
-	dataFlag(cmd, &data, env)
+	s.register(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
 }
 
-func noArguments(name string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return usage(fmt.Errorf("%s takes no arguments, and was given %q", name, args[0]))
-		}
-		return nil
-	}
-}
-
-// dataFlag declares --data as serve has it.
-func dataFlag(cmd *cobra.Command, data *string, env []string) {
-	for _, f := range (&settings{}).flags() {
-		if f.flag == "data" {
-			initial := f.initial
-			if v, ok := environment(env)[f.variable]; ok {
-				initial = v
-			}
-			cmd.Flags().StringVar(data, f.flag, initial, f.help+" ("+f.variable+")")
-		}
-	}
-}
-
-func runAudit(ctx context.Context, data string, asJSON bool, o output) error {
-	report, err := auditFolder(ctx, data, progressTo(o.err))
+func runAudit(ctx context.Context, s settings, asJSON bool, o output) error {
+	report, err := auditFolder(ctx, s, progressTo(o.err))
 	if err != nil {
 		return err
 	}
@@ -83,7 +65,12 @@ func runAudit(ctx context.Context, data string, asJSON bool, o output) error {
 	return nil
 }
 
-func auditFolder(ctx context.Context, data string, progress func(reminders.AuditProgress)) (_ reminders.AuditReport, err error) {
+func auditFolder(ctx context.Context, s settings, progress func(reminders.AuditProgress)) (_ reminders.AuditReport, err error) {
+	data := s.data
+	registered, err := register(io.Discard, s)
+	if err != nil {
+		return reminders.AuditReport{}, err
+	}
 	// Opening a log makes one where there is none, which is not what was asked for.
 	if _, err := os.Stat(filepath.Join(data, "events.db")); errors.Is(err, fs.ErrNotExist) {
 		return reminders.AuditReport{}, fmt.Errorf("%s holds no log", data)
@@ -103,7 +90,7 @@ func auditFolder(ctx context.Context, data string, progress func(reminders.Audit
 	}
 	defer func() { err = errors.Join(err, ring.Close()) }()
 	return reminders.AuditLog(ctx, reminders.AuditOptions{
-		Store: log, Keys: ring, Channels: register(io.Discard), Dir: data, Now: time.Now,
+		Store: log, Keys: ring, Channels: registered, Dir: data, Now: time.Now,
 	}, progress)
 }
 

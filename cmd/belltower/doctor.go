@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +29,7 @@ const (
 
 // examination is one run of the doctor's.
 type examination struct {
+	settings settings
 	data     string
 	url      string // of a server; empty: where the folder is in use, the one that its settings name
 	listen   string
@@ -44,7 +44,8 @@ func (e *examination) add(check string, state verdict, found, advice string) {
 
 func doctorCommand(env []string, o output) *cobra.Command {
 	values := environment(env)
-	e := &examination{listen: values["BELLTOWER_LISTEN"], token: values[adminTokenVariable], now: time.Now}
+	e := &examination{now: time.Now}
+	var s settings
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -57,15 +58,16 @@ func doctorCommand(env []string, o output) *cobra.Command {
 			"Exit code 0: nothing is failing. 1: it could not be done. 3: something is failing.",
 		Args: noArguments("doctor"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if strings.TrimSpace(e.data) == "" {
-				return usage(fmt.Errorf("--data (BELLTOWER_DATA): no folder is named"))
+			if err := s.resolve(cmd.Flags(), values); err != nil {
+				return err
 			}
+			e.settings, e.data, e.listen, e.token = s, s.data, s.listen, s.adminToken
 			e.run(cmd.Context())
 			return e.tell(o.out, asJSON)
 		},
 	}
-	dataFlag(cmd, &e.data, env)
-	cmd.Flags().StringVar(&e.url, "url", "", "address of the running service (default: from BELLTOWER_LISTEN, where the folder is in use)")
+	s.register(cmd.Flags())
+	cmd.Flags().StringVar(&e.url, "url", "", "address of the running service (default: from --listen, where the folder is in use)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return cmd
 }
@@ -83,7 +85,7 @@ func (e *examination) run(ctx context.Context) {
 		}
 	}
 	e.clock()
-	e.zones()
+	e.timeZones(e.settings)
 	if e.url != "" {
 		e.server(ctx)
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -227,42 +226,14 @@ func (e *examination) clock() {
 	}
 }
 
-// zones tells whose time zones are used, and of which year.
-func (e *examination) zones() {
-	if _, err := time.LoadLocation("Europe/Berlin"); err != nil {
-		e.add("time zones", failing, err.Error(), "install the system's time zones (tzdata), or unset ZONEINFO")
+// timeZones tells which time zones a service with these settings goes by, and of
+// which year.
+func (e *examination) timeZones(s settings) {
+	zones, _ := chooseZones(s, systemZones)
+	found := fmt.Sprintf("version %s, %s", zones.Version, zones.Source)
+	if zones.Version != unknownZones && zones.Version[:4] < fmt.Sprint(e.now().Year()-1) {
+		e.add("time zones", warning, found, "update tzdata or Belltower: countries change their clocks at short notice")
 		return
 	}
-	from, version := "those in the binary, of "+runtime.Version(), ""
-	for _, dir := range []string{os.Getenv("ZONEINFO"), "/usr/share/zoneinfo", "/usr/lib/zoneinfo"} {
-		if info, err := os.Stat(filepath.Join(dir, "Europe", "Berlin")); dir == "" || err != nil || info.IsDir() {
-			continue
-		}
-		from, version = "the system's, in "+dir, zoneVersion(dir)
-		break
-	}
-	switch {
-	case version == "":
-		e.add("time zones", good, from, "")
-	case version[:4] < fmt.Sprint(e.now().Year()-1):
-		e.add("time zones", warning, from+", version "+version, "update tzdata: countries change their clocks at short notice")
-	default:
-		e.add("time zones", good, from+", version "+version, "")
-	}
-}
-
-// zoneVersion reads the version of a system's time zones, such as 2026a.
-func zoneVersion(dir string) string {
-	for _, name := range []string{"+VERSION", "tzdata.zi"} {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			continue
-		}
-		line, _, _ := strings.Cut(string(text), "\n")
-		version := strings.TrimSpace(strings.TrimPrefix(line, "# version "))
-		if len(version) >= 5 && len(version) <= 12 {
-			return version
-		}
-	}
-	return ""
+	e.add("time zones", good, found, "")
 }

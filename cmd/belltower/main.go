@@ -51,7 +51,8 @@ func run(ctx context.Context, args, env []string, o output) int {
 	root.SetOut(o.out)
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(serveCommand(env, o), doctorCommand(env, o), auditCommand(env, o), demoCommand(o))
+	root.AddCommand(serveCommand(env, o), demoCommand(o), doctorCommand(env, o), auditCommand(env, o),
+		configCommand(env, o), channelCommand(env, o), versionCommand(o))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -70,7 +71,7 @@ func run(ctx context.Context, args, env []string, o output) int {
 // ran tells whether the arguments named a command; where they don't, cobra has refused them.
 func ran(root *cobra.Command) bool {
 	for _, c := range root.Commands() {
-		if c.CalledAs() != "" {
+		if c.CalledAs() != "" || ran(c) {
 			return true
 		}
 	}

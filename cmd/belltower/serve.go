@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,19 +19,16 @@ func serveCommand(env []string, o output) *cobra.Command {
 		Short: "Run the service until SIGTERM or an interrupt",
 		Long: "Runs the service until SIGTERM or an interrupt, then finishes requests and sends in\n" +
 			"flight. A second signal ends it at once.\n\n" +
-			"Each flag can be given by the variable in parentheses; the flag wins. Tokens are\n" +
+			"Each flag can be given by the variable in parentheses or by a line in the file\n" +
+			configFile + "; a flag wins over its variable, which wins over the file. Secrets are\n" +
 			"given by variables alone, so that no list of processes shows them:\n\n" +
-			"  BELLTOWER_ADMIN_TOKEN  the administrator's; default: one is made, shown once and\n" +
-			"                         kept in the data folder\n" +
-			"  BELLTOWER_TOKENS       further ones, as name:token,name:token",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage(fmt.Errorf("serve takes no arguments, and was given %q", args[0]))
-			}
-			return nil
-		},
+			"  BELLTOWER_ADMIN_TOKEN    the administrator's; default: one is made, shown once and\n" +
+			"                           kept in the data folder\n" +
+			"  BELLTOWER_TOKENS         further ones, as name:token,name:token\n" +
+			"  BELLTOWER_SMTP_PASSWORD  the password for the server that carries e-mail",
+		Args: noArguments("serve"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.check(values); err != nil {
+			if err := s.resolve(cmd.Flags(), values); err != nil {
 				return err
 			}
 			logger := slog.New(slog.NewTextHandler(o.err, nil))
@@ -42,7 +38,7 @@ func serveCommand(env []string, o output) *cobra.Command {
 			return serve(cmd.Context(), s, o, logger)
 		},
 	}
-	s.register(cmd.Flags(), values)
+	s.register(cmd.Flags())
 	return cmd
 }
 
@@ -65,10 +61,18 @@ func serve(ctx context.Context, s settings, o output, logger *slog.Logger) error
 	default:
 		stdout.say("  admin token    kept in %s\n", service.tokenFile)
 	}
+	stdout.say("  time zones     %s, %s\n", service.zones.Version, service.zones.Source)
+	printed := false
 	for _, c := range service.channels {
-		stdout.say("  channel        %s, by %s\n", c.Name, c.Provider)
+		stdout.say("  channel        %s\n", carrier(c))
+		printed = printed || c.Provider == "console"
 	}
-	stdout.say("The console channel delivers to nobody: each message is a line of JSON here.\n")
+	if s.publicURL == "" && s.smtp.server != "" {
+		stdout.say("  public URL     none: mails have no link to end them; see --public-url\n")
+	}
+	if printed {
+		stdout.say("The console channel delivers to nobody: each message is a line of JSON here.\n")
+	}
 
 	var failed error
 	select {

@@ -25,13 +25,20 @@ import (
 )
 
 // register is where a channel is added: one line each.
-func register(out io.Writer) []channels.Registration {
+func register(out io.Writer, s settings) ([]channels.Registration, error) {
 	c := console.New(out)
+	mail := channels.Registration{Name: "email", Kind: channels.Email, Provider: "console", Channel: c}
+	if s.smtp.server != "" {
+		var err error
+		if mail, err = s.smtp.registration(); err != nil {
+			return nil, err
+		}
+	}
 	return []channels.Registration{
-		{Name: "email", Kind: channels.Email, Provider: "console", Channel: c},
+		mail,
 		{Name: "sms", Kind: channels.Phone, Provider: "console", Channel: c},
 		{Name: "push", Kind: channels.Push, Provider: "console", Channel: c},
-	}
+	}, nil
 }
 
 // service is all that runs.
@@ -41,6 +48,7 @@ type service struct {
 	madeToken string // the admin token, where it was made just now
 	token     string // the admin token
 	channels  []channels.Registration
+	zones     httpapi.TimeZones
 	failed    chan error // something stopped that should not have
 
 	drain     time.Duration // bounds how long requests may take to end, and then sends
@@ -56,7 +64,11 @@ type service struct {
 // start opens the data folder and begins to serve. What the console channel
 // sends goes to out.
 func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) (_ *service, err error) {
-	v := &service{drain: drainTime, logger: logger, channels: register(out), failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
+	registered, err := register(out, s)
+	if err != nil {
+		return nil, err
+	}
+	v := &service{drain: drainTime, logger: logger, channels: registered, failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.close())
@@ -64,6 +76,9 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	}()
 	if err := os.MkdirAll(s.data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	if v.zones, err = useZones(s, systemZones); err != nil {
+		return nil, err
 	}
 	log, err := embedded.Open(ctx, s.data, embedded.Options{Now: time.Now, Logger: logger})
 	if errors.Is(err, eventstore.ErrLocked) {
@@ -89,8 +104,9 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		Store: log, Keys: ring, Now: time.Now, PhoneRegion: s.phoneRegion, Channels: reminders.Kinds(v.channels),
 	})
 	v.closers = append(v.closers, func() error { handler.Close(); return nil })
+	links := optOutLinks{digest: ring.Digest, base: s.publicURL}
 	if v.reminders, err = reminders.New(reminders.Options{
-		Commands: handler, Store: log, Models: models, Channels: v.channels, Dir: s.data, Now: time.Now, Logger: logger,
+		Commands: handler, Store: log, Models: models, Channels: v.channels, Dir: s.data, OptOut: links.link, Now: time.Now, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -103,7 +119,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	v.server = httpapi.Server(httpapi.New(httpapi.Options{
 		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Channels: names(v.channels),
 		Tokens: append([]httpapi.Token{{Name: adminName, Value: v.token}}, s.tokens...),
-		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(),
+		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: links.read, TimeZones: v.zones,
 	}))
 	v.run(ctx, listener, log, models)
 	return v, nil

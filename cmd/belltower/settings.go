@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"sort"
 	"strings"
 
@@ -19,61 +20,137 @@ type settings struct {
 	store       string
 	readModels  string
 	phoneRegion string
+	publicURL   string
+	zones       string // folder or zip file of time zones; empty: the newer ones of the system's and our own
+	smtp        smtpSettings
 	adminToken  string // empty: one is made and kept in the data folder
 	tokens      []httpapi.Token
+
+	sources map[string]string // where each value comes from, by flag or variable; what is missing is a default
 }
 
-// setting is a flag with its variable.
+// setting is a flag with its variable. A secret has no flag, which other users
+// of the machine could read, and stands in no file but one of its own.
 type setting struct {
 	flag, variable, initial, help string
 	value                         *string
 }
 
 func (s *settings) flags() []setting {
-	return []setting{
+	return append([]setting{
 		{"listen", "BELLTOWER_LISTEN", "127.0.0.1:8080", "address to listen on, HOST:PORT", &s.listen},
 		{"data", "BELLTOWER_DATA", "./data", "folder that keeps everything", &s.data},
 		{"store", "BELLTOWER_STORE", "embedded", "where facts are kept: embedded", &s.store},
 		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "where read models are kept: sqlite", &s.readModels},
 		{"phone-region", "BELLTOWER_PHONE_REGION", "", "ISO 3166 region that phone numbers without + are read in (default: they are refused)", &s.phoneRegion},
-	}
+		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages (default: no links)", &s.publicURL},
+		{"tzdata", "BELLTOWER_TZDATA", "", "folder or zip file of time zones (default: the newer ones of the system's and those linked in)", &s.zones},
+	}, s.smtp.flags()...)
 }
 
 const (
 	adminTokenVariable = "BELLTOWER_ADMIN_TOKEN"
 	tokensVariable     = "BELLTOWER_TOKENS"
+	passwordVariable   = "BELLTOWER_SMTP_PASSWORD" //nolint:gosec // the name of one
 )
 
-// register declares the flags, with the environment's values as their defaults.
-func (s *settings) register(flags *pflag.FlagSet, env map[string]string) {
+// secretVariables are the settings that only the environment gives.
+var secretVariables = []string{adminTokenVariable, tokensVariable, passwordVariable}
+
+// register declares the flags.
+func (s *settings) register(flags *pflag.FlagSet) {
 	for _, f := range s.flags() {
-		initial := f.initial
-		if v, ok := env[f.variable]; ok {
-			initial = v
-		}
-		flags.StringVar(f.value, f.flag, initial, f.help+" ("+f.variable+")")
+		flags.StringVar(f.value, f.flag, f.initial, f.help+" ("+f.variable+")")
 	}
+	flags.String(configFlag, "", "file with settings ("+configVariable+"; default: "+configFile+", where it is there)")
+}
+
+// resolve gives each setting its value: that of its flag, else of its variable,
+// else of the file, else the default; and checks them all.
+func (s *settings) resolve(flags *pflag.FlagSet, env map[string]string) error {
+	file, err := readConfig(flags, env)
+	if err != nil {
+		return usage(err)
+	}
+	s.sources = map[string]string{}
+	for _, f := range s.flags() {
+		if flags.Changed(f.flag) {
+			s.sources[f.flag] = "--" + f.flag
+		} else if v, ok := env[f.variable]; ok {
+			*f.value, s.sources[f.flag] = v, f.variable
+		} else if line, ok := file.lines[f.flag]; ok {
+			*f.value, s.sources[f.flag] = line.value, fmt.Sprintf("%s:%d", file.path, line.number)
+		}
+	}
+	for _, name := range secretVariables {
+		if env[name] != "" {
+			s.sources[name] = name
+		}
+	}
+	return s.check(env)
+}
+
+// refuse says what is wrong with a setting, by its names and, where it stands in
+// a file, by its line.
+func (s *settings) refuse(flag, format string, args ...any) error {
+	where := ""
+	for _, f := range s.flags() {
+		if f.flag == flag {
+			where = fmt.Sprintf("--%s (%s)", flag, f.variable)
+		}
+	}
+	if source := s.sources[flag]; strings.Contains(source, ":") {
+		where = source + ": " + where
+	}
+	return usage(fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...)))
 }
 
 // check refuses what can't be, by the name of the setting.
 func (s *settings) check(env map[string]string) error {
 	if _, port, err := net.SplitHostPort(s.listen); err != nil {
-		return usage(fmt.Errorf("--listen (BELLTOWER_LISTEN): %q is not HOST:PORT", s.listen))
+		return s.refuse("listen", "%q is not HOST:PORT", s.listen)
 	} else if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
-		return usage(fmt.Errorf("--listen (BELLTOWER_LISTEN): %q is not a port", port))
+		return s.refuse("listen", "%q is not a port", port)
 	}
 	if strings.TrimSpace(s.data) == "" {
-		return usage(fmt.Errorf("--data (BELLTOWER_DATA): no folder is named"))
+		return s.refuse("data", "no folder is named")
 	}
 	if s.store != "embedded" {
-		return usage(fmt.Errorf("--store (BELLTOWER_STORE): %q is not known; this version has: embedded", s.store))
+		return s.refuse("store", "%q is not known; this version has: embedded", s.store)
 	}
 	if s.readModels != "sqlite" {
-		return usage(fmt.Errorf("--read-models (BELLTOWER_READ_MODELS): %q is not known; this version has: sqlite", s.readModels))
+		return s.refuse("read-models", "%q is not known; this version has: sqlite", s.readModels)
 	}
 	if s.phoneRegion != "" && !phonenumbers.GetSupportedRegions()[s.phoneRegion] {
-		return usage(fmt.Errorf("--phone-region (BELLTOWER_PHONE_REGION): %q is not an ISO 3166 region, such as DE or US", s.phoneRegion))
+		return s.refuse("phone-region", "%q is not an ISO 3166 region, such as DE or US", s.phoneRegion)
 	}
+	if why := wrongPublicURL(s.publicURL); why != "" {
+		return s.refuse("public-url", "%s", why)
+	}
+	if why := wrongZones(s.zones); why != "" {
+		return s.refuse("tzdata", "%s", why)
+	}
+	if err := s.checkSMTP(env); err != nil {
+		return err
+	}
+	return s.checkTokens(env)
+}
+
+func wrongPublicURL(text string) string {
+	if text == "" {
+		return ""
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "":
+		return "it is not a URL such as https://bells.example.org"
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return "it must be a scheme, a host and perhaps a path, and nothing else"
+	}
+	return ""
+}
+
+func (s *settings) checkTokens(env map[string]string) error {
 	if token, ok := env[adminTokenVariable]; ok {
 		if why := wrongToken(token); why != "" {
 			return usage(fmt.Errorf("%s: the token %s", adminTokenVariable, why))
@@ -94,7 +171,7 @@ func (s *settings) check(env map[string]string) error {
 }
 
 // reservedNames are actors that no token may be named after.
-var reservedNames = map[string]bool{adminName: true, "belltower": true}
+var reservedNames = map[string]bool{adminName: true, "belltower": true, "participant": true}
 
 const adminName = "admin"
 
@@ -154,7 +231,10 @@ func environment(env []string) map[string]string {
 
 // unknownVariables gives the names that look like settings and are none.
 func unknownVariables(env map[string]string) []string {
-	known := map[string]bool{adminTokenVariable: true, tokensVariable: true}
+	known := map[string]bool{configVariable: true}
+	for _, name := range secretVariables {
+		known[name] = true
+	}
 	for _, f := range new(settings).flags() {
 		known[f.variable] = true
 	}

@@ -20,6 +20,7 @@ func TestSettings(t *testing.T) {
 		{"store", "BELLTOWER_STORE", "embedded", "floppy"},
 		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "abacus"},
 		{"phone-region", "BELLTOWER_PHONE_REGION", "AT", "Austria"},
+		{"public-url", "BELLTOWER_PUBLIC_URL", "https://bells.example.org", "bells.example.org"},
 	} {
 		t.Run(s.flag, func(t *testing.T) {
 			serve := func(t *testing.T, args, env []string) *process {
@@ -111,6 +112,10 @@ func TestUsage(t *testing.T) {
 	}{
 		{[]string{"sevre"}, `unknown command "sevre"`},
 		{[]string{"serve", "now"}, `serve takes no arguments, and was given "now"`},
+		{[]string{"config", "all"}, `config takes no arguments, and was given "all"`},
+		{[]string{"channel", "email"}, `channel takes no arguments, and was given "email"`},
+		{[]string{"channel", "test", "email"}, "channel test takes a channel and an address"},
+		{[]string{"channel", "test", "fax", "x"}, `there is no channel "fax"; there are: email, sms, push`},
 		{[]string{"demo", "fast"}, `demo takes no arguments, and was given "fast"`},
 		{[]string{"serve", "--port", "80"}, "unknown flag: --port"},
 		{[]string{"--port", "80"}, "unknown flag: --port"},
@@ -122,7 +127,7 @@ func TestUsage(t *testing.T) {
 		require.Contains(t, err, "--help")
 		require.Empty(t, out)
 	}
-	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"--version"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"serve", "--help"}, {"demo", "--help"}, {"config", "--help"}, {"channel"}, {"channel", "test", "--help"}, {"version"}, {"--version"}} {
 		code, out, err := once(t, nil, args...)
 		require.Equal(t, exitOK, code, args)
 		require.Contains(t, strings.ToLower(out), "belltower")
@@ -133,7 +138,7 @@ func TestUsage(t *testing.T) {
 		require.Contains(t, out, "--"+f.flag)
 		require.Contains(t, out, f.variable)
 	}
-	for _, name := range []string{adminTokenVariable, tokensVariable} {
+	for _, name := range secretVariables {
 		require.Contains(t, out, name)
 	}
 }

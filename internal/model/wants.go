@@ -35,6 +35,9 @@ type person struct {
 	entitled             time.Time            // confirmed and not declined since
 	declined             int64                // revision of the last declining; -1
 	returned             time.Time            // when it was taken back
+	optedOut             bool
+	left                 int64     // revision of the last opting out; -1
+	backIn               time.Time // when that was taken back
 }
 
 type rule struct {
@@ -96,13 +99,13 @@ func (m *Event) Fold(entry commands.Entry) {
 				hit = (len(f.Audience.Status) == 0 || slices.Contains(f.Audience.Status, p.status)) &&
 					(len(f.Audience.Response) == 0 || slices.Contains(f.Audience.Response, p.response))
 			}
-			if hit {
+			if hit && !p.optedOut {
 				a.to = append(a.to, p)
 			}
 		}
 		m.messages = append(m.messages, a)
 	case events.ParticipantRegistered:
-		p := &person{id: f.ParticipantID, response: "needs_action", since: map[string]time.Time{}, chosen: map[string]time.Time{}, declined: -1}
+		p := &person{id: f.ParticipantID, response: "needs_action", since: map[string]time.Time{}, chosen: map[string]time.Time{}, declined: -1, left: -1}
 		p.reach(f.Personal, f.Channels, at)
 		p.seat(f.Waitlisted, at)
 		m.people = append(m.people, p)
@@ -116,6 +119,14 @@ func (m *Event) Fold(entry commands.Entry) {
 		} else if p.status == "released" {
 			p.returned = at
 			p.seat(f.Waitlisted, at)
+		}
+	case events.ParticipantOptedOut:
+		p := m.person(f.ParticipantID)
+		p.optedOut, p.left = true, revision
+	case events.ParticipantOptedIn:
+		p := m.person(f.ParticipantID)
+		if p.optedOut, p.backIn = false, at; p.status == "confirmed" {
+			p.entitled = at
 		}
 	case events.ParticipantPromoted:
 		m.person(f.ParticipantID).seat(false, at)
@@ -186,7 +197,7 @@ func (m *Event) Wants() map[string]Expected {
 	}
 	for _, p := range m.people {
 		for _, r := range m.rules {
-			if m.ended >= 0 || p.status != "confirmed" || p.response == "declined" {
+			if m.ended >= 0 || p.optedOut || p.status != "confirmed" || p.response == "declined" {
 				continue
 			}
 			due := m.start.Add(-time.Duration(r.minutes) * time.Minute)
@@ -213,6 +224,7 @@ func (m *Event) Wants() map[string]Expected {
 				due = a.made
 			}
 			out := p.declined > a.revision && (p.status == "released" || p.returned.After(due))
+			out = out || p.optedOut || (p.left > a.revision && p.backIn.After(due))
 			if !slices.Contains(a.to, p) || out || m.ended > a.revision {
 				continue
 			}

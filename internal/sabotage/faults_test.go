@@ -126,10 +126,10 @@ var faults = []fault{
 		[][]string{{"commands", "^TestRacingInstances$|^TestLostRacesAreDecidedAgain$"}},
 	},
 	{
-		"plan from the table of another log", "reminders/planner.go",
-		"		if !ok || r.ID != fact {",
-		"		if ok && r.ID != fact {",
-		[][]string{{"reminders", "^TestTableOfAnotherLogIsBuiltAnew$"}},
+		"plan from a table that shows what the log has lost", "reminders/planner.go",
+		"	for _, name := range []string{markPlanned, markApplied} {",
+		"	for _, name := range []string{markPlanned} {",
+		[][]string{{"reminders", "^TestTableAheadOfALogThatWasPutBack$"}},
 	},
 	{
 		"a claim of a process that has ended is not in doubt", "aggregates/notification_rules.go",

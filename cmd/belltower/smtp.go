@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/mail"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/channels/email"
+)
+
+// smtpSettings say which server carries e-mail; none: the console channel does.
+type smtpSettings struct {
+	server       string // smtp://user@host:587 or smtps://user@host:465
+	from         string
+	tls          string
+	passwordFile string
+	connections  string
+
+	// What check has made of them.
+	options email.Options
+	workers int
+}
+
+func (m *smtpSettings) flags() []setting {
+	return []setting{
+		{"smtp", "BELLTOWER_SMTP", "", "server that carries e-mail, smtp://USER@HOST:PORT or smtps:// (default: e-mail is printed only)", &m.server},
+		{"smtp-from", "BELLTOWER_SMTP_FROM", "", "sender of e-mail, such as \"Choir <choir@example.org>\"", &m.from},
+		{"smtp-tls", "BELLTOWER_SMTP_TLS", "required", "with smtp://, whether the server has to offer STARTTLS: required, opportunistic or none", &m.tls},
+		{"smtp-password-file", "BELLTOWER_SMTP_PASSWORD_FILE", "", "file with the password for the server; or give it in " + passwordVariable, &m.passwordFile},
+		{"smtp-connections", "BELLTOWER_SMTP_CONNECTIONS", "8", "connections to the server at once, 1 to 128", &m.connections},
+	}
+}
+
+// smtpTimeout bounds one attempt. Servers that look into a mail take their time.
+const smtpTimeout = time.Minute
+
+// checkSMTP reads the settings of e-mail. What it says never shows a password.
+func (s *settings) checkSMTP(env map[string]string) error {
+	m := &s.smtp
+	if m.server == "" {
+		for flag, given := range map[string]string{"smtp-from": m.from, "smtp-password-file": m.passwordFile} {
+			if given != "" {
+				return s.refuse(flag, "there is no server that it is for: set --smtp (BELLTOWER_SMTP)")
+			}
+		}
+		return nil
+	}
+	u, err := url.Parse(m.server)
+	switch {
+	case err != nil, u.Scheme != "smtp" && u.Scheme != "smtps", u.Hostname() == "", u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
+		return s.refuse("smtp", "it is not a URL such as smtp://user@mail.example.org:587 or smtps://user@mail.example.org")
+	}
+	if _, given := u.User.Password(); given {
+		return s.refuse("smtp", "it has a password in it, which others could read: give that in %s or --smtp-password-file", passwordVariable)
+	}
+	m.options = email.Options{Host: u.Hostname(), Port: 587, Username: u.User.Username()}
+	if err := m.secure(s, u.Scheme); err != nil {
+		return err
+	}
+	if text := u.Port(); text != "" {
+		if m.options.Port, err = strconv.Atoi(text); err != nil || m.options.Port < 1 || m.options.Port > 65535 {
+			return s.refuse("smtp", "%q is not a port", text)
+		}
+	}
+	from, err := mail.ParseAddress(m.from)
+	if err != nil {
+		return s.refuse("smtp-from", "%q is not an address such as choir@example.org or \"Choir <choir@example.org>\"", m.from)
+	}
+	m.options.From = *from
+	if m.workers, err = strconv.Atoi(m.connections); err != nil || m.workers < 1 || m.workers > 128 {
+		return s.refuse("smtp-connections", "%q is not a number from 1 to 128", m.connections)
+	}
+	if err := m.authenticate(s, env); err != nil {
+		return err
+	}
+	if _, err := email.New(m.options); err != nil {
+		return s.refuse("smtp", "%w", err)
+	}
+	return nil
+}
+
+// secure reads how the connection is protected.
+func (m *smtpSettings) secure(s *settings, scheme string) error {
+	kinds := map[string]email.Security{"required": email.STARTTLS, "opportunistic": email.Opportunity, "none": email.Plaintext}
+	kind, ok := kinds[m.tls]
+	if !ok {
+		return s.refuse("smtp-tls", "%q is not required, opportunistic or none", m.tls)
+	}
+	m.options.Security = kind
+	if scheme == "smtps" {
+		if kind != email.STARTTLS {
+			return s.refuse("smtp-tls", "smtps:// is always encrypted, so it can't be %s", m.tls)
+		}
+		m.options.Security, m.options.Port = email.ImplicitTLS, 465
+	}
+	return nil
+}
+
+// authenticate reads the password.
+func (m *smtpSettings) authenticate(s *settings, env map[string]string) error {
+	password := env[passwordVariable]
+	given := password != "" // an empty one is what docker compose makes of none
+	switch {
+	case given && m.passwordFile != "":
+		return s.refuse("smtp-password-file", "the password is given in %s too", passwordVariable)
+	case m.passwordFile != "":
+		data, err := os.ReadFile(m.passwordFile)
+		if err != nil {
+			return s.refuse("smtp-password-file", "%w", err)
+		}
+		password, given = strings.TrimRight(string(data), "\r\n"), true
+	}
+	switch user := m.options.Username; {
+	case user == "" && given:
+		return s.refuse("smtp", "there is a password and no user to go with it: write smtp://USER@HOST")
+	case user != "" && password == "":
+		return s.refuse("smtp", "there is a user and no password: give it in %s or --smtp-password-file", passwordVariable)
+	case user != "" && m.options.Security == email.Plaintext && !loopback(m.options.Host):
+		return s.refuse("smtp-tls", "the password would go over the network unencrypted")
+	}
+	m.options.Password = password
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// registration is the e-mail channel over the server.
+func (m *smtpSettings) registration() (channels.Registration, error) {
+	channel, err := email.New(m.options)
+	if err != nil {
+		return channels.Registration{}, err
+	}
+	return channels.Registration{
+		Name: "email", Kind: channels.Email, Provider: "smtp", Channel: channel, Timeout: smtpTimeout, Workers: m.workers,
+	}, nil
+}
+
+// connected is a channel that can name the server it sends through.
+type connected interface{ Server() string }
+
+// carrier says who carries a channel's messages, for people.
+func carrier(r channels.Registration) string {
+	if t, ok := r.Channel.(connected); ok {
+		return fmt.Sprintf("%s, by %s through %s", r.Name, r.Provider, t.Server())
+	}
+	return fmt.Sprintf("%s, by %s", r.Name, r.Provider)
+}
