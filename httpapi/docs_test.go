@@ -48,3 +48,18 @@ func TestTheDocumentIsServed(t *testing.T) {
 	require.True(t, json.Valid(r.body))
 	require.Equal(t, http.StatusNotModified, a.do(request{method: "GET", path: "/openapi.json", header: map[string]string{"If-None-Match": r.header.Get("ETag")}}).status)
 }
+
+// Conditions that the document doesn't name leave a file whole.
+func TestDocsFilesAreWhole(t *testing.T) {
+	a := newAPI(t)
+	whole := a.do(request{method: "GET", path: "/docs/swagger-ui.css"})
+	for name, value := range map[string]string{
+		"If-Match": `"x"`, "If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT", "If-Modified-Since": "Mon, 01 Jan 2040 00:00:00 GMT",
+		"Range": "bytes=10-20", "If-Range": `"x"`,
+	} {
+		got, err := a.try(request{method: "GET", path: "/docs/swagger-ui.css", header: map[string]string{name: value}})
+		require.NoError(t, err, name)
+		require.Equal(t, 200, got.status, name)
+		require.Equal(t, whole.body, got.body, name)
+	}
+}

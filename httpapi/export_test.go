@@ -30,6 +30,9 @@ var (
 	IdempotencyKey  = idempotencyKey
 	CanonicalNumber = canonicalNumber
 	ParseTime       = parseTime
+	IfMatch         = ifMatch
+	NoneMatch       = noneMatch
+	HistoryCursor   = historyCursor
 )
 
 // CanonicalBody gives the canonical form of a body, for comparison.
