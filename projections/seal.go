@@ -57,10 +57,9 @@ func checksum(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer file.Close()
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	n, err := io.Copy(sum, file)
-	if err != nil {
+	if err := errors.Join(err, file.Close()); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%08x %d", sum.Sum32(), n), nil
