@@ -159,3 +159,16 @@ func TestAHiddenRecordIsMissed(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, records, 400)
 }
+
+// A disk that is gone is unavailable, for those too who open a connection only now.
+func TestAFileThatIsGone(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	file := filepath.Join(dir, "events.db")
+	require.NoError(t, os.Rename(file, file+".away"))
+	_, err := l.ReadStream(t.Context(), "s", 0, 1)
+	require.ErrorIs(t, err, eventstore.ErrUnavailable)
+	require.NoError(t, os.Rename(file+".away", file))
+	_, err = l.ReadStream(t.Context(), "s", 0, 1)
+	require.NoError(t, err)
+}
