@@ -177,6 +177,9 @@ func TestPowerCut(t *testing.T) {
 		v.kill(t)
 		d.restore()
 	}
+	for _, c := range k.clients {
+		c.dying = true
+	}
 	v := k.serve()
 	k.prepare(v)
 	k.gather(sized(t, 1, 2, 20), sized(t, 50, 500, 1000))
