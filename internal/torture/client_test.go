@@ -23,7 +23,7 @@ type client struct {
 	patient bool
 	// dying: between a power cut and the end of the process nothing can be read
 	// either, so that an answer 500 is no fault. It acknowledges nothing.
-	dying bool
+	dying   bool
 	refused func() // is called after each such answer; nil: nothing
 
 	after  string // Consistency-Token of the last write

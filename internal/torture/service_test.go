@@ -200,7 +200,7 @@ func (v *service) kill(t *testing.T) {
 // ready waits until the read models have caught up.
 func (v *service) ready(t *testing.T) {
 	t.Helper()
-	until(t, v, "it is ready", func() bool {
+	within(t, v, 10*time.Minute, "it is ready", func() bool {
 		got, err := v.api.ask(t.Context(), request{method: "GET", path: "/readyz"})
 		return err == nil && got.status == 200
 	})
