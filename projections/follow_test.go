@@ -121,6 +121,7 @@ func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
 			m := w.open(dir)
 			require.NoError(t, w.shownBy(t, m).Close())
 
+			require.NoError(t, os.Remove(filepath.Join(dir, fileName+sumSuffix)), "as after a crash")
 			tt.spoil(t, w, filepath.Join(dir, fileName))
 			m = w.open(dir)
 			require.Contains(t, w.logged.String(), tt.says)

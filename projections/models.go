@@ -33,6 +33,7 @@ type Options struct {
 type Models struct {
 	options Options
 	log     *slog.Logger
+	path    string
 	writer  *writer // used by Follow alone
 	readers *sql.DB
 	hot     sync.Map // query → *sql.Stmt, of single rows
@@ -76,7 +77,7 @@ func Open(ctx context.Context, dir string, o Options) (*Models, error) {
 	readers.SetMaxOpenConns(connections)
 	readers.SetMaxIdleConns(connections)
 	m := &Models{
-		options: o, log: o.Logger, writer: w, readers: readers,
+		options: o, log: o.Logger, path: filepath.Join(dir, fileName), writer: w, readers: readers,
 		pause: backoff, maxFacts: 4096, closing: make(chan struct{}),
 	}
 	m.begin(w.checkpoint)
@@ -95,6 +96,9 @@ func (m *Models) Close() error {
 			return true
 		})
 		errs = append(errs, m.readers.Close(), m.writer.close())
+		if errors.Join(errs...) == nil {
+			seal(m.path)
+		}
 		if err := errors.Join(errs...); err != nil {
 			m.closeErr = fmt.Errorf("close read models: %w", err)
 		}

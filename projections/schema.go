@@ -180,9 +180,15 @@ func openWriter(ctx context.Context, dir string, store eventstore.Store, log *sl
 	if errors.Is(statErr, os.ErrNotExist) {
 		return begin(ctx, path)
 	}
-	w, reason, err := goOn(ctx, path, store)
-	if err != nil || reason == "" {
-		return w, err
+	reason, err := changed(path)
+	if err != nil {
+		return nil, err
+	}
+	if reason == "" {
+		var w *writer
+		if w, reason, err = goOn(ctx, path, store); err != nil || reason == "" {
+			return w, err
+		}
 	}
 	log.WarnContext(ctx, "building the read models anew", "file", fileName, "reason", reason)
 	return begin(ctx, path)

@@ -1,5 +1,6 @@
 // Command gotest runs go test with the arguments it is given and shows what go
-// test shows. It also fails when no test ran, and when a test was skipped that
+// test shows, and with -show as the first of them also what passing tests say.
+// It also fails when no test ran, and when a test was skipped that
 // is not in the file skips beside it: a skipped test looks like a passed one.
 package main
 
@@ -38,6 +39,10 @@ func main() {
 }
 
 func run(args []string) error {
+	show := len(args) > 0 && args[0] == "-show"
+	if show {
+		args = args[1:]
+	}
 	allowed, err := readSkips(".ci/skips")
 	if err != nil {
 		return err
@@ -51,7 +56,7 @@ func run(args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	r := report{allowed: allowed, output: map[string][]string{}, failing: map[string]bool{}}
+	r := report{allowed: allowed, show: show, output: map[string][]string{}, failing: map[string]bool{}}
 	if err := r.read(out); err != nil {
 		return errors.Join(err, cmd.Wait())
 	}
@@ -104,6 +109,7 @@ func readSkips(path string) ([]skip, error) {
 // report shows of a package that passed its closing line, and of one that
 // failed all that its failing tests said.
 type report struct {
+	show               bool // what passing tests say
 	allowed            []skip
 	output             map[string][]string // by package and test
 	failing            map[string]bool
@@ -138,7 +144,7 @@ func (r *report) take(e event) {
 }
 
 func (r *report) conclude(e event, key string) {
-	if e.Action == "fail" {
+	if e.Action == "fail" || (r.show && e.Action == "pass" && e.Test != "") {
 		for _, line := range r.output[key] {
 			fmt.Print(line)
 		}

@@ -20,7 +20,7 @@ const busyTimeout = 2 * time.Second
 func openConn(path string, flags sqlite.OpenFlags, pragmas ...string) (*sqlite.Conn, error) {
 	// SQLite would create the file, or call its absence corruption.
 	if _, err := os.Stat(path); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open %s: %w: %w", path, eventstore.ErrUnavailable, err)
 	}
 	conn, err := sqlite.OpenConn(path, flags)
 	if err != nil {

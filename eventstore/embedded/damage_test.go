@@ -48,7 +48,10 @@ func TestDamageIsRefusedByName(t *testing.T) {
 		"no format":             {script(`DELETE FROM meta`), "format"},
 		"a format of nonsense":  {script(`UPDATE meta SET value = 'x' WHERE key = 'format'`), "format"},
 		"a record is missing":   {script(`DELETE FROM events WHERE position = 490`), "record 490 is missing"},
-		"its stream is missing": {script(`UPDATE events SET stream = 'other' WHERE position = 499`), "record 499 is not in the index"},
+		"its stream is missing": {script(`UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 499`), "record 499 is not in the index"},
+		"of another stream":     {script(`UPDATE events SET stream = 'other' WHERE position = 499`), "the record at position 499 is not as it was written"},
+		"of another time":       {script(`UPDATE events SET created = created + 1 WHERE position = 499`), "the record at position 499 is not as it was written"},
+		"a letter differs":      {script(`UPDATE events SET data = data || ' ' WHERE position = 400`), "the record at position 400 is not as it was written"},
 		"a short id":            {script(`UPDATE events SET id = x'00' WHERE position = 500`), "id at position 500"},
 		"the WAL alone": {func(t *testing.T, file string) {
 			require.NoError(t, os.Rename(file, file+"-wal"))
@@ -135,4 +138,37 @@ func TestDamageFoundOnReading(t *testing.T) {
 	b, err := sub.Next(t.Context())
 	require.NoError(t, err)
 	require.Len(t, b.Records, 600)
+}
+
+// A record that the index doesn't find is missed, and not passed over.
+func TestAHiddenRecordIsMissed(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(500))
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	conn, err := sqlite.OpenConn(filepath.Join(dir, "events.db"), sqlite.OpenReadWrite)
+	require.NoError(t, err)
+	require.NoError(t, sqlitex.ExecuteScript(conn, `UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 100`, nil))
+	require.NoError(t, conn.Close())
+	l = mustOpen(t, dir, Options{})
+	_, err = l.ReadStream(t.Context(), "s", 0, 1000)
+	require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	require.ErrorContains(t, err, "revision 99 of s is missing")
+	records, err := l.ReadStream(t.Context(), "s", 100, 1000)
+	require.NoError(t, err)
+	require.Len(t, records, 400)
+}
+
+// A disk that is gone is unavailable, for those too who open a connection only now.
+func TestAFileThatIsGone(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	file := filepath.Join(dir, "events.db")
+	require.NoError(t, os.Rename(file, file+".away"))
+	_, err := l.ReadStream(t.Context(), "s", 0, 1)
+	require.ErrorIs(t, err, eventstore.ErrUnavailable)
+	require.NoError(t, os.Rename(file+".away", file))
+	_, err = l.ReadStream(t.Context(), "s", 0, 1)
+	require.NoError(t, err)
 }

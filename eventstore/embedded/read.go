@@ -14,7 +14,7 @@ import (
 )
 
 // selectRecords selects what decode reads.
-const selectRecords = `SELECT position, stream, revision, id, type, data, metadata, created FROM events`
+const selectRecords = `SELECT position, stream, revision, id, type, data, metadata, created, appended, sum FROM events`
 
 // decode reads the present row of a statement that begins with selectRecords.
 func decode(row *sqlite.Stmt) (eventstore.Record, error) {
@@ -31,6 +31,9 @@ func decode(row *sqlite.Stmt) (eventstore.Record, error) {
 		return r, fmt.Errorf("%w: the id at position %v is %d bytes long", eventstore.ErrCorrupt, r.Position, n)
 	}
 	row.ColumnBytes(3, r.ID[:])
+	if sum(row.ColumnInt64(0), r.Stream, r.Revision, row.ColumnInt64(8), r.ID, r.Type, r.Data, r.Metadata, row.ColumnInt64(7)) != row.ColumnInt64(9) {
+		return r, fmt.Errorf("%w: the record at position %v is not as it was written: its sum differs", eventstore.ErrCorrupt, r.Position)
+	}
 	if r.Stream == "" || r.Revision < 0 {
 		return r, fmt.Errorf("%w: revision %d of stream %q at position %v", eventstore.ErrCorrupt, r.Revision, r.Stream, r.Position)
 	}
@@ -71,6 +74,11 @@ func (l *Log) ReadStream(ctx context.Context, stream string, from int64, limit i
 		}, limit, math.MaxInt)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	for i, r := range records {
+		if r.Revision != from+int64(i) { // damage of the index would hide a record
+			return nil, fmt.Errorf("read %s: %w: %s: revision %d of %s is missing", stream, eventstore.ErrCorrupt, l.path, from+int64(i), stream)
+		}
 	}
 	return records, nil
 }

@@ -41,7 +41,8 @@ var schema = fmt.Sprintf(`
 		type        TEXT NOT NULL,
 		data        TEXT NOT NULL,
 		metadata    TEXT NOT NULL,
-		created     INTEGER NOT NULL
+		created     INTEGER NOT NULL,
+		sum         INTEGER NOT NULL
 	) STRICT;
 	CREATE INDEX events_stream ON events (stream_hash, revision);
 `, applicationID, formatVersion)

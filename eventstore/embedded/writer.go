@@ -39,8 +39,8 @@ func openWriter(path string) (*writer, error) {
 		&w.begin:    `BEGIN IMMEDIATE`,
 		&w.commit:   `COMMIT`,
 		&w.rollback: `ROLLBACK`,
-		&w.insert: `INSERT INTO events (position, stream_hash, stream, revision, appended, id, type, data, metadata, created)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)`,
+		&w.insert: `INSERT INTO events (position, stream_hash, stream, revision, appended, id, type, data, metadata, created, sum)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)`,
 		&w.streamEnd: `SELECT revision FROM events
 			WHERE stream_hash = ?1 AND stream = ?2 || '' ORDER BY revision DESC LIMIT 1`,
 		&w.repeated: `SELECT id, appended, position FROM events
@@ -186,16 +186,18 @@ func (b *batch) add(i int) error {
 		if n == 0 {
 			extent = len(r.records)
 		}
-		insert.BindInt64(1, b.w.last+int64(b.records)+1)
+		position, revision := b.w.last+int64(b.records)+1, end+int64(n)+1
+		insert.BindInt64(1, position)
 		insert.BindInt64(2, streamHash)
 		insert.BindText(3, r.stream)
-		insert.BindInt64(4, end+int64(n)+1)
+		insert.BindInt64(4, revision)
 		insert.BindInt64(5, int64(extent))
 		insert.BindBytes(6, record.ID[:])
 		insert.BindText(7, record.Type)
 		insert.BindText(8, string(record.Data))
 		insert.BindText(9, string(record.Metadata))
 		insert.BindInt64(10, b.created)
+		insert.BindInt64(11, sum(position, r.stream, revision, int64(extent), record.ID, record.Type, record.Data, record.Metadata, b.created))
 		if err := execute(insert); err != nil {
 			return err
 		}

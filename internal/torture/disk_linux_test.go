@@ -150,7 +150,7 @@ func (d *powerDisk) cut() {
 	root, err := os.Open(d.path)
 	require.NoError(d.t, err)
 	how := uint32(noLogFlush)
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, root.Fd(), shutdownIoctl, uintptr(unsafe.Pointer(&how))) //nolint:gosec // the ioctl takes a pointer
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, root.Fd(), shutdownIoctl, uintptr(unsafe.Pointer(&how)))
 	require.NoError(d.t, root.Close())
 	if errno != 0 {
 		d.t.Skip("this kernel's ext4 can't be shut down: ", errno)
@@ -176,6 +176,9 @@ func TestPowerCut(t *testing.T) {
 		d.cut()
 		v.kill(t)
 		d.restore()
+	}
+	for _, c := range k.clients {
+		c.dying = true
 	}
 	v := k.serve()
 	k.prepare(v)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"zombiezen.com/go/sqlite"
@@ -46,7 +47,7 @@ func (r *run) compare(folder string) {
 // swept waits until all that is derived has caught up and nothing is left to be swept.
 func (v *service) swept(t *testing.T, folder string) {
 	v.ready(t)
-	until(t, v, "all is built", func() bool {
+	within(t, v, 10*time.Minute, "all is built", func() bool {
 		stats := v.does(t, 200, "GET", "/v1/stats", nil)
 		end := stats.inner("store").text("position")
 		for _, reader := range stats.list("projections") {

@@ -162,6 +162,9 @@ func (v *service) logged() string {
 	return string(said)
 }
 
+// last is the end of a long text.
+func last(text string) string { return text[max(0, len(text)-3000):] }
+
 // exit waits for the end of v and gives its exit code, -1 where a signal ended it.
 func (v *service) exit(t *testing.T) int {
 	t.Helper()
@@ -197,7 +200,7 @@ func (v *service) kill(t *testing.T) {
 // ready waits until the read models have caught up.
 func (v *service) ready(t *testing.T) {
 	t.Helper()
-	until(t, v, "it is ready", func() bool {
+	within(t, v, 10*time.Minute, "it is ready", func() bool {
 		got, err := v.api.ask(t.Context(), request{method: "GET", path: "/readyz"})
 		return err == nil && got.status == 200
 	})
@@ -215,16 +218,22 @@ func (v *service) does(t *testing.T, status int, method, path string, body objec
 // until looks every few milliseconds until enough is true.
 func until(t *testing.T, v *service, what string, enough func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
+	within(t, v, patience, what, enough)
+}
+
+// within does so for as long as it may take.
+func within(t *testing.T, v *service, long time.Duration, what string, enough func() bool) {
+	t.Helper()
+	deadline := time.After(long)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !enough() {
 		select {
 		case <-tick.C:
 		case <-v.ended:
-			require.FailNow(t, "it ended by itself", v.logged())
+			require.FailNow(t, "it ended by itself", last(v.logged()))
 		case <-deadline:
-			require.FailNow(t, "waited in vain", "until %s\n%s", what, v.logged())
+			require.FailNow(t, "waited in vain", "until %s\n… %s", what, last(v.logged()))
 		}
 	}
 }

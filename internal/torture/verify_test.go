@@ -219,7 +219,7 @@ func (c *client) reminded(ctx context.Context, h *happening) error {
 
 // quiet waits until everything due is final and shown, without a hole.
 func (r *run) quiet(v *service) {
-	until(r.t, v, "everything due is final", func() bool {
+	within(r.t, v, 10*time.Minute, "everything due is final", func() bool {
 		caughtUp := v.does(r.t, 200, "GET", "/v1/stats", nil)
 		for _, reader := range caughtUp.list("projections") {
 			if reader.text("position") != caughtUp.inner("store").text("position") {

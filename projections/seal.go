@@ -1,0 +1,66 @@
+package projections
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"strings"
+)
+
+// sumSuffix is of a file that stands beside the database while nobody has it
+// open: SQLite would not notice a bit that the disk has lost meanwhile. After a
+// crash there is none.
+const sumSuffix = ".sum"
+
+// seal notes what a database that was closed is. Where that can't be done, it is
+// gone on with as after a crash.
+func seal(path string) {
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
+		return // another program has it open: it may still change
+	}
+	sum, err := checksum(path)
+	if err == nil {
+		err = os.WriteFile(path+sumSuffix, []byte(sum), 0o600)
+	}
+	if err != nil {
+		_ = os.Remove(path + sumSuffix)
+	}
+}
+
+// changed breaks the seal, and gives the reason when the database isn't what it
+// was when it was sealed.
+func changed(path string) (reason string, err error) {
+	was, err := os.ReadFile(path + sumSuffix)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	if err := os.Remove(path + sumSuffix); err != nil {
+		return "", err
+	}
+	is, err := checksum(path)
+	if err != nil {
+		return "", err
+	}
+	if is != strings.TrimSpace(string(was)) {
+		return "the file has changed since it was closed", nil
+	}
+	return "", nil
+}
+
+// checksum is a CRC-32C and the length of a file.
+func checksum(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	n, err := io.Copy(sum, file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%08x %d", sum.Sum32(), n), nil
+}
