@@ -91,18 +91,20 @@ func TestTheFirstRecordsMissing(t *testing.T) {
 	require.ErrorContains(t, err, "record 2 is missing")
 }
 
-func TestANewerFormatIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, mustOpen(t, dir, Options{}).Close())
-	file := filepath.Join(dir, "events.db")
-	conn, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-	require.NoError(t, err)
-	require.NoError(t, sqlitex.ExecuteScript(conn, fmt.Sprintf(`UPDATE meta SET value = '%d' WHERE key = 'format'`, formatVersion+1), nil))
-	require.NoError(t, conn.Close())
-	_, err = Open(t.Context(), dir, Options{})
-	require.ErrorContains(t, err, file)
-	require.ErrorContains(t, err, "newer Belltower")
-	require.NotErrorIs(t, err, eventstore.ErrCorrupt)
+func TestAnotherFormatIsRefused(t *testing.T) {
+	for format, said := range map[int]string{formatVersion + 1: "newer Belltower", formatVersion - 1: "before the first release"} {
+		dir := t.TempDir()
+		require.NoError(t, mustOpen(t, dir, Options{}).Close())
+		file := filepath.Join(dir, "events.db")
+		conn, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
+		require.NoError(t, err)
+		require.NoError(t, sqlitex.ExecuteScript(conn, fmt.Sprintf(`UPDATE meta SET value = '%d' WHERE key = 'format'`, format), nil))
+		require.NoError(t, conn.Close())
+		_, err = Open(t.Context(), dir, Options{})
+		require.ErrorContains(t, err, file)
+		require.ErrorContains(t, err, said)
+		require.NotErrorIs(t, err, eventstore.ErrCorrupt)
+	}
 }
 
 // A process killed while it created the log leaves a draft, which is begun again.

@@ -19,7 +19,7 @@ const (
 	// applicationID stands in the header of the file, where file(1) finds it: "Bell".
 	applicationID = 0x42656c6c
 	// formatVersion is the version of the schema that this code writes and reads.
-	formatVersion = 1
+	formatVersion = 2
 )
 
 // schema: a stream is found by a hash of its name, because an index on the
@@ -123,7 +123,9 @@ func identify(conn *sqlite.Conn, path string) error {
 		return fmt.Errorf("%w: %s has the format %q", eventstore.ErrCorrupt, path, text)
 	}
 	if format > formatVersion {
-		return fmt.Errorf("%s has format %d, written by a newer Belltower; this one reads up to %d", path, format, formatVersion)
+		return fmt.Errorf("%s has format %d, written by a newer Belltower; this one reads format %d", path, format, formatVersion)
+	} else if format < formatVersion {
+		return fmt.Errorf("%s has format %d, written before the first release; this one reads format %d", path, format, formatVersion)
 	}
 	return nil
 }
