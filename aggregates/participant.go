@@ -39,6 +39,7 @@ type Participant struct {
 	Own          Stamp // last fact about the participant's own fields
 	Entitled     Stamp // when it last became confirmed and not declined: reminders due before are due then
 	LastDeclined Stamp // zero if never
+	Returned     Stamp // when it last took a declining back; zero if never
 
 	// When each address came, and each channel of the participant's own choice.
 	emailSince, phoneSince, pushSince time.Time

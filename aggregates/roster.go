@@ -150,6 +150,7 @@ func (r *roster) responded(f events.ParticipantResponded, at Stamp) {
 		p.LastDeclined = at
 		r.release(p, at)
 	} else if p.Status == Released {
+		p.Returned = at
 		r.admit(p, f.Waitlisted, at)
 	}
 	p.Changed, p.Own = at, at

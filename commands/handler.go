@@ -133,7 +133,7 @@ func hold[T any, S State[T]](h *Handler, name string) (*stream[T, S], func(), er
 	}
 	element, ok := h.streams[name]
 	if !ok {
-		element = h.recent.PushFront(&slot{name: name, stream: &stream[T, S]{h: h, name: name}})
+		element = h.recent.PushFront(&slot{name: name, stream: &stream[T, S]{h: h, name: name, awaited: eventstore.NoStream}})
 		h.streams[name] = element
 	} else {
 		h.recent.MoveToFront(element)

@@ -2,9 +2,11 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -49,6 +51,30 @@ func TestAppendThatFailedForMany(t *testing.T) {
 	s, _ := look(t, w.Handler)
 	require.Zero(t, s.Confirmed)
 	w.must(register("a"))
+}
+
+// keyless is a ring that has run out of keys.
+type keyless struct{ Keys }
+
+func (keyless) Take(context.Context) (int64, error) { return 0, errors.New("full") }
+
+// Who can't be served holds up none of those who are decided with them.
+func TestEachIsAnsweredForItself(t *testing.T) {
+	w := newWorld(t)
+	w.must(ScheduleEvent{EventID: "e", Fields: fields(0)})
+	w.must(register("a"))
+	w.o.Keys = keyless{w.ring}
+	answers := w.together(retitle("x"), register("b"), decline("a"), register("c"), retitle("y"))
+	for i, refused := range []bool{false, true, false, true, false} {
+		if refused {
+			require.ErrorIs(t, answers[i].err, eventstore.ErrUnavailable)
+		} else {
+			require.NoError(t, answers[i].err)
+		}
+	}
+	s, last := look(t, w.Handler)
+	require.Equal(t, "y", s.Title)
+	require.EqualValues(t, 1+1+3, last, "with the one that was held up")
 }
 
 // A cut connection is settled before anybody is answered.
@@ -153,6 +179,56 @@ func TestUnsettledOutcome(t *testing.T) {
 		a, err := ask(w.Handler, register("a"), once)
 		require.NoError(t, err)
 		require.Equal(t, 1, a.View.Confirmed)
+	})
+}
+
+// hanging is a store whose disk hangs: an append that it has begun is on disk
+// when it comes back, long after its caller was told that nobody knows.
+type hanging struct {
+	*memstore.Store
+	until time.Time
+	begun bool
+}
+
+func (h *hanging) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
+	left := time.Until(h.until)
+	if left <= 0 {
+		return h.Store.Append(ctx, stream, expected, records)
+	}
+	if !h.begun {
+		h.begun = true
+		time.AfterFunc(left, func() { _, _ = h.Store.Append(context.Background(), stream, expected, records) })
+	}
+	select {
+	case <-time.After(left):
+		return h.Store.Append(ctx, stream, expected, records)
+	case <-ctx.Done():
+		return eventstore.Start, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// What may still come is looked for until it is known, also where nobody else
+// writes: a state without it isn't the truth.
+func TestUnsettledOutcomeThatComesMuchLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		slow := &hanging{Store: w.mem}
+		h := w.another(slow)
+		_, err := ask(h, ScheduleEvent{EventID: "e", Fields: fields(0)}, alice)
+		require.NoError(t, err)
+		slow.until = time.Now().Add(time.Minute)
+		_, err = ask(h, CancelEvent{EventID: "e"}, alice)
+		require.ErrorIs(t, err, eventstore.ErrUnknownOutcome)
+		_, last := look(t, h)
+		require.Zero(t, last, "it isn't there yet")
+		time.Sleep(time.Minute)
+		_, last = look(t, h)
+		require.EqualValues(t, 1, last, "it came")
+		_, err = ask(h, register("a"), alice)
+		require.ErrorIs(t, err, aggregates.ErrEventCancelled)
+		a, err := ask(h, CancelEvent{EventID: "e"}, alice)
+		require.NoError(t, err)
+		require.Zero(t, a.Appended)
 	})
 }
 

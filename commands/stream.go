@@ -64,6 +64,7 @@ type stream[T any, S State[T]] struct {
 	last     int64
 	position eventstore.Position
 	latest   time.Time // of the last fact
+	awaited  int64     // revision of a fact that may still come, as nobody knows what became of its append
 	noted    map[string]noted
 	cost     atomic.Int64 // of what the state was folded from
 }
@@ -143,7 +144,11 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 		}
 		write := write{expected: s.last}
 		n, err := s.fill(ctx, &write, jobs)
-		if err != nil {
+		if err != nil && n > 1 {
+			s.drop()
+			jobs = jobs[:n-1] // the last of the n alone is in the way
+			continue
+		} else if err != nil {
 			s.drop()
 			return answerAll(jobs[:n], outOfTime(ctx, err))
 		}
@@ -157,6 +162,9 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 				jobs = jobs[:n/2]
 				continue
 			} else if err != nil {
+				if errors.Is(err, eventstore.ErrUnknownOutcome) {
+					s.awaited = write.expected + 1
+				}
 				s.drop()
 				return answerAll(jobs[:n], outOfTime(ctx, err))
 			}
@@ -204,7 +212,8 @@ type write struct {
 var errWriteFirst = errors.New("write first")
 
 // fill decides jobs on the state as it will be after the write, until the
-// write is full; n is how many it decided, at least one. An error concerns all n.
+// write is full; n is how many it decided, at least one. An error is of the last
+// of them, and leaves the state with what isn't written.
 func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n int, err error) {
 	for n, j := range jobs {
 		if n > 0 && (len(w.records) >= s.h.batch || w.bytes >= maxWriteBytes) {
@@ -332,7 +341,7 @@ func (s *stream[T, S]) replay(ctx context.Context, j *job[S], before noted) {
 
 // catchUp makes the state that of the stream's end.
 func (s *stream[T, S]) catchUp(ctx context.Context) error {
-	if s.state != nil && s.h.o.Store.Exclusive() {
+	if s.state != nil && s.h.o.Store.Exclusive() && s.last >= s.awaited {
 		return nil
 	}
 	if s.state == nil {

@@ -74,7 +74,7 @@ func TestAuditFindsWhatIsNotScheduled(t *testing.T) {
 			table, err := openTable(w.dir, nil)
 			require.NoError(w.t, err)
 			log := w.log()
-			require.NoError(w.t, table.change(func() error { return table.setCheckpoint(log[len(log)-1].Record) }))
+			require.NoError(w.t, table.change(func() error { return table.setMark(markPlanned, log[len(log)-1].Record) }))
 			require.NoError(w.t, table.close())
 			w.start()
 		}},

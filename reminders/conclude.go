@@ -50,7 +50,11 @@ func (s *sender) giveUp(ctx context.Context, n aggregates.Notification, reason, 
 
 // postpone gives back a claim after which nothing was sent.
 func (s *sender) postpone(ctx context.Context, n aggregates.Notification, why error) (verdict, skip) {
-	next := latest(s.now().Add(refusedPause), n.ScheduledTime)
+	pause := refusedPause
+	if lasting(why) {
+		pause = lastingPause
+	}
+	next := latest(s.now().Add(pause), n.ScheduledTime)
 	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
 		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: events.ClassPostponed, Error: why.Error(), NextAttempt: next.UTC().Truncate(time.Microsecond),
 	}}, hasFailed)
@@ -86,7 +90,7 @@ func missed(n aggregates.Notification, doubt bool) events.NotificationFailed {
 }
 
 // lasting tells whether asking again won't help: not the log as a whole is in
-// the way, but this notification's stream, what it would take, or the end.
+// the way, but this one stream, what it would take, or the end.
 func lasting(err error) bool {
 	var refusal *aggregates.Refusal
 	return errors.As(err, &refusal) || errors.Is(err, eventstore.ErrClosed) || errors.Is(err, eventstore.ErrCorrupt) ||

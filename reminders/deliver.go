@@ -132,7 +132,8 @@ func (s *sender) unsent(ctx context.Context, n aggregates.Notification, reason s
 	return s.postpone(ctx, n, err)
 }
 
-// resume settles a claim whose process has ended: whether it sent is unknown.
+// resume settles a claim that nobody works on any more, as a rule because its
+// process has ended: whether it sent is unknown.
 // It is held, or tried again with the same ids, as its channel is configured;
 // while nothing may be sent it is given back, to wait until it may.
 func (s *sender) resume(ctx context.Context, l *lane, r row, running bool) (verdict, skip) {
@@ -151,7 +152,7 @@ func (s *sender) resume(ctx context.Context, l *lane, r row, running bool) (verd
 	}}, wasDropped)
 }
 
-const interrupted = "the process ended during the attempt"
+const interrupted = "the attempt was interrupted"
 
 // failure is what the circuit of a channel counts: not that a message was
 // refused or is to wait as told, but that the provider did not work.

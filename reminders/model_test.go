@@ -30,6 +30,7 @@ type person struct {
 	chosen               map[string]time.Time // of each channel of their own choice
 	entitled             time.Time            // confirmed and not declined since
 	declined             int64                // revision of the last declining; -1
+	returned             time.Time            // when it was taken back
 }
 
 type rule struct {
@@ -103,6 +104,7 @@ func (m *model) fold(f events.Fact, revision int64, at time.Time) {
 		if f.Response == "declined" {
 			p.status, p.declined = "released", revision
 		} else if p.status == "released" {
+			p.returned = at
 			p.seat(f.Waitlisted, at)
 		}
 	case events.ParticipantPromoted:
@@ -196,12 +198,13 @@ func (m *model) wants() map[string]expected {
 	}
 	for _, a := range m.messages {
 		for _, p := range m.people {
-			if !slices.Contains(a.to, p) || p.declined > a.revision || m.ended > a.revision {
-				continue
-			}
 			due := a.sendAt
 			if a.made.After(due) {
 				due = a.made
+			}
+			out := p.declined > a.revision && (p.status == "released" || p.returned.After(due))
+			if !slices.Contains(a.to, p) || out || m.ended > a.revision {
+				continue
 			}
 			for _, channel := range p.channelsAt(a.channels, due) {
 				all[notificationID("announcement", a.id, p.id, channel)] = expected{due, a.sendAt.Add(24 * time.Hour)}

@@ -32,7 +32,7 @@ func (s *sender) expire(ctx context.Context, now time.Time) error {
 // takeOver claims what another process had claimed when it ended: at once where
 // the store is ours alone, else after watching the claim for as long as it holds.
 func (s *sender) takeOver(ctx context.Context, now time.Time) (next time.Time, err error) {
-	rows, err := s.table.claimed(ctx, s.boot, fetchSize)
+	rows, err := s.table.claimedByOthers(ctx, s.boot, fetchSize)
 	if err != nil {
 		return next, err
 	}
@@ -62,6 +62,29 @@ func (s *sender) takeOver(ctx context.Context, now time.Time) (next time.Time, e
 	}
 	s.watched = seen
 	return next, nil
+}
+
+// giveBack settles claims of ours that nobody here works on: one that came to be
+// after we had been told that nobody knows, or whose outcome could not be
+// recorded. No other process takes them over while this one lives. They are rare, so
+// this is done now and then.
+func (s *sender) giveBack(ctx context.Context, now time.Time) error {
+	if since := now.Sub(s.gaveBack); since >= 0 && since < grace {
+		return nil
+	}
+	rows, err := s.table.claimedBy(ctx, s.boot)
+	if err != nil {
+		return err
+	}
+	s.gaveBack = now
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range rows {
+		if l := s.lane(r.Channel); l.free > 0 && s.take(r, now) {
+			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, false) })
+		}
+	}
+	return nil
 }
 
 // lane gives the lane of a channel. One that isn't configured any more has a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,16 +20,30 @@ import (
 func (p *planner) planTouched(ctx context.Context, touch touches, behind bool) (wholes []string, err error) {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
+	var mu sync.Mutex
+	later := map[string]bool{}
 	for event, t := range touch {
 		if t.whole || behind {
 			wholes = append(wholes, event)
 			continue
 		}
 		for participant := range t.participants {
-			group.Go(func() error { return p.planOne(groupCtx, event, participant) })
+			group.Go(func() error {
+				err := p.planOne(groupCtx, event, participant)
+				if unreadable(err) {
+					mu.Lock()
+					defer mu.Unlock()
+					later[event] = true
+				}
+				return p.setAside(event, err)
+			})
 		}
 	}
-	return wholes, group.Wait()
+	err = group.Wait()
+	for event := range later {
+		wholes = append(wholes, event)
+	}
+	return wholes, err
 }
 
 // planOne plans one participant.
@@ -83,8 +98,14 @@ func (p *planner) promote(ctx context.Context, event string) error {
 	}
 }
 
+// do asks for a change to a notification. One that can't be read is left as it
+// is: nobody can send it either.
 func (p *planner) do(ctx context.Context, c commands.Command[*aggregates.Notification]) error {
 	_, err := commands.Do(ctx, p.commands, c, system(strings.TrimPrefix(c.Stream(), "notification-")), nothing[*aggregates.Notification])
+	if unreadable(err) {
+		p.logger.Error("a notification can't be planned", "stream", c.Stream(), "error", err)
+		return nil
+	}
 	return err
 }
 

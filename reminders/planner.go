@@ -46,6 +46,7 @@ type planner struct {
 	asked    int              // how often an event was asked to be planned as a whole
 	whole    map[string]asked // those not yet done
 	planning []Planning
+	aside    map[string]aside // events that can't be planned now
 	err      error
 	changed  chan struct{} // closed when the fields above change
 }
@@ -82,23 +83,52 @@ func (p *planner) run(ctx context.Context) {
 	}
 }
 
-// start gives the checkpoint, after emptying a table that belongs to another log.
+// start gives the place up to which all is planned, after emptying a table that
+// can't be gone on with.
 func (p *planner) start(ctx context.Context) (eventstore.Position, error) {
-	position, fact, err := p.table.checkpoint()
-	if err == nil && position != eventstore.Start {
-		r, ok, readErr := p.store.RecordAt(ctx, position)
-		if readErr != nil {
-			return position, fmt.Errorf("look for the checkpoint: %w", readErr)
-		}
-		if ok && r.ID == fact {
-			return position, nil
-		}
-		p.logger.Warn("the planner's table belongs to another log and is built anew", "position", position.String())
+	kinds := fmt.Sprint(p.kinds) // in the order of their names
+	usable, err := p.usable(ctx, kinds)
+	if err != nil {
+		return eventstore.Start, err
 	}
-	if err != nil || position != eventstore.Start {
-		return eventstore.Start, p.table.reset()
+	if !usable {
+		return eventstore.Start, p.table.reset(kinds)
 	}
-	return position, nil
+	position, _, err := p.table.mark(markPlanned)
+	return position, err
+}
+
+// usable tells whether the table was made from this log and for these channels.
+func (p *planner) usable(ctx context.Context, kinds string) (bool, error) {
+	before, err := p.table.meta("channels")
+	if err != nil {
+		return false, fmt.Errorf("read for which channels was planned: %w", err)
+	}
+	if before != kinds {
+		if before != "" {
+			p.logger.Info("other channels are configured than before: all is planned anew", "before", before, "now", kinds)
+		}
+		return false, nil
+	}
+	for _, name := range []string{markPlanned, markApplied} {
+		position, fact, err := p.table.mark(name)
+		if err != nil {
+			p.logger.Warn("the planner's table can't be read and is built anew", "error", err)
+			return false, nil
+		}
+		if position == eventstore.Start {
+			continue
+		}
+		r, ok, err := p.store.RecordAt(ctx, position)
+		if err != nil {
+			return false, fmt.Errorf("look for the planner's place in the log: %w", err)
+		}
+		if !ok || r.ID != fact {
+			p.logger.Warn("the planner's table belongs to another log and is built anew", "position", position.String())
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func (p *planner) follow(ctx context.Context) error {
@@ -152,6 +182,9 @@ func (p *planner) follow(ctx context.Context) error {
 		}
 		if len(works) > 0 {
 			turn = works[len(works)-1].event
+		}
+		works, again := p.notAside(works)
+		if len(works) > 0 {
 			select {
 			case b := <-batches:
 				err = p.take(ctx, b)
@@ -165,6 +198,7 @@ func (p *planner) follow(ctx context.Context) error {
 			case b := <-batches:
 				err = p.take(ctx, b)
 			case err = <-failed:
+			case <-again:
 			case <-ctx.Done():
 				return nil
 			}
@@ -235,7 +269,7 @@ func (p *planner) take(ctx context.Context, b eventstore.Batch) error {
 				return err
 			}
 		}
-		return p.table.setCheckpoint(last)
+		return p.table.setMark(markPlanned, last)
 	})
 	if err != nil {
 		return fmt.Errorf("keep the planner's checkpoint: %w", err)
@@ -258,7 +292,7 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 		}
 		if f, ok := entries[i].Fact.(events.NotificationRetried); ok {
 			// It says nothing of what is to be sent: that stands in its stream.
-			if entries[i].Fact, err = p.rescheduled(ctx, f); err != nil {
+			if entries[i].Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
 				return nil, err
 			}
 		}
@@ -284,7 +318,7 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 			processor = processor || entry.Record.Stream == commands.ProcessorStream
 			gather(touch, entry.Fact)
 		}
-		return nil
+		return p.table.setMark(markApplied, records[len(records)-1])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keep open notifications: %w", err)
@@ -295,7 +329,9 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 	}
 	for _, id := range unknown {
 		n, err := commands.View(ctx, p.commands, commands.NotificationStream(id), func(n *aggregates.Notification, _ int64) aggregates.Notification { return *n })
-		if err != nil {
+		if unreadable(err) {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		touch.look(n.EventID, n.ParticipantID)
@@ -335,8 +371,9 @@ func (p *planner) waitFor(ctx context.Context, position eventstore.Position) err
 			upTo = p.asked + 1
 		}
 		there := upTo > 0
-		for _, a := range p.whole {
-			there = there && a.now >= upTo
+		for event, a := range p.whole {
+			_, isAside := p.aside[event]
+			there = there && (a.now >= upTo || isAside)
 		}
 		p.mu.Unlock()
 		if there {

@@ -2,17 +2,22 @@ package reminders
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -173,5 +178,55 @@ func TestPlannerWithoutStore(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 2}, w.statuses())
+	})
+}
+
+// What is wanted depends on the channels: when others are configured, all is
+// planned anew.
+func TestOtherChannelsArePlannedFor(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(3*time.Hour, 0)
+		w.reminder("r", 60)
+		do(w, commands.RegisterParticipant{EventID: eventID, ParticipantID: "ann", Contact: aggregates.ContactFields{
+			UserID: "ann", Name: "ann", Email: "ann@x.org", Phone: "+4915112345678", Channels: []string{"email", "sms"},
+		}})
+		synctest.Wait()
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 2}, w.statuses())
+		w.tune = func(all []channels.Registration) { all[1].Name = "text" }
+		w.restart()
+		synctest.Wait()
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 1, aggregates.NotificationCancelled: 1}, w.statuses())
+		w.tune = func([]channels.Registration) {}
+		w.restart()
+		synctest.Wait()
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 2}, w.statuses())
+		at(2 * time.Hour)
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationSent: 2}, w.statuses())
+	})
+}
+
+// The table may show facts behind its checkpoint. Where these are not in the log
+// any more, as it was put back to an earlier state, the table is built anew.
+func TestTableAheadOfALogThatWasPutBack(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		synctest.Wait()
+		w.stop()
+		table, err := openTable(w.dir, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		lost := eventstore.Record{ID: uuid.New(), Position: eventstore.Position{Commit: 1e6, Prepare: 1e6}}
+		require.NoError(t, table.change(func() error {
+			return errors.Join(table.setMark(markApplied, lost), table.apply(events.NotificationScheduled{
+				NotificationID: "ghost", EventID: eventID, ParticipantID: "bob", Channel: "email", ScheduledTime: w.now(), Expires: w.now().Add(time.Hour),
+			}, 0))
+		}))
+		require.NoError(t, table.close())
+		w.start()
+		at(2 * time.Hour)
+		require.Contains(t, w.logged.String(), "another log")
+		require.Len(t, w.email.deliveries(), 1)
+		left, err := w.r.table.openOf(t.Context(), eventID, "bob")
+		require.NoError(t, err)
+		require.Empty(t, left)
 	})
 }

@@ -74,7 +74,7 @@ func New(o Options) (*Reminders, error) {
 	}
 	r.planner = &planner{
 		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
-		applied: r.sender.applied, whole: map[string]asked{}, changed: make(chan struct{}),
+		applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}),
 	}
 	r.auditor = newAuditor(o, r.planner, r.sender.pausedOn)
 	return r, nil

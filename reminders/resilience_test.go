@@ -3,6 +3,7 @@ package reminders
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -50,6 +52,53 @@ func TestStreamsThatCantBeReadHoldUpNoOthers(t *testing.T) {
 		require.Zero(t, w.r.sender.inFlightNow())
 		at(4 * time.Hour) // the two have expired: they hold up nothing either
 	}, func(w *world) { w.tune = func(r []channels.Registration) { r[0].Workers = 2 } })
+}
+
+// torn is a store in which the stream of the event can't be read.
+type torn struct {
+	eventstore.Store
+	is *atomic.Bool
+}
+
+func (s torn) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
+	if s.is.Load() && stream == commands.EventStream(eventID) {
+		return nil, fmt.Errorf("%w: %s", eventstore.ErrCorrupt, stream)
+	}
+	return s.Store.ReadStream(ctx, stream, from, limit)
+}
+
+// An event that can't be read isn't tried once a second: each try leaves two
+// facts in the log.
+func TestAnEventThatCantBeReadIsTriedRarely(t *testing.T) {
+	var damaged atomic.Bool
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(3*time.Hour, 0)
+		w.reminder("r", 60)
+		w.register("p")
+		at(time.Minute)
+		w.stop()
+		damaged.Store(true)
+		w.start() // with a cold cache
+		w.another("other", 3*time.Hour)
+		at(time.Minute + time.Second)
+		require.Len(t, w.notifications(), 2, "another event is planned all the same")
+		at(2*time.Hour + 10*time.Minute + time.Second)
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 1, aggregates.NotificationSent: 1}, w.statuses())
+		for _, n := range w.notifications() {
+			if n.EventID == eventID {
+				require.InDelta(t, 11, n.Attempts, 1)
+			}
+		}
+		stats, err := w.r.Stats(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, stats.Planner.Error, "event "+eventID)
+		damaged.Store(false)
+		at(2*time.Hour + 13*time.Minute)
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationSent: 2}, w.statuses())
+		stats, err = w.r.Stats(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, stats.Planner.Error)
+	}, func(w *world) { w.wrap = func(s eventstore.Store) eventstore.Store { return torn{s, &damaged} } })
 }
 
 // After a restart the table may still show a claim that was concluded: on a
@@ -115,4 +164,58 @@ func TestALookAtABusyEventIsFresh(t *testing.T) {
 	}, func(w *world) {
 		w.wrap = func(s eventstore.Store) eventstore.Store { return slowStore{s, 120 * time.Millisecond} }
 	})
+}
+
+// hangs is a store whose disk hangs over the first claim: nobody knows what
+// becomes of it, and it is on disk once the disk comes back.
+type hangs struct {
+	eventstore.Store
+	begun *atomic.Bool
+	until time.Time
+}
+
+func (h hangs) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
+	left := time.Until(h.until)
+	if left <= 0 || (!h.begun.Load() && records[0].Type != "SendingStarted") {
+		return h.Store.Append(ctx, stream, expected, records)
+	}
+	if !h.begun.Swap(true) {
+		time.AfterFunc(left-time.Millisecond, func() { _, _ = h.Store.Append(context.Background(), stream, expected, records) })
+	}
+	select {
+	case <-time.After(left):
+		return h.Store.Append(ctx, stream, expected, records)
+	case <-ctx.Done():
+		return eventstore.Start, fmt.Errorf("%w: %w", eventstore.ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// A claim of ours that comes to be after we have given up on it is nobody's:
+// it doesn't stay SENDING until the next start.
+func TestAClaimThatComesMuchLaterIsGivenBack(t *testing.T) {
+	for name, hold := range map[string]bool{"tried again": false, "held": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.event(3*time.Hour, 0)
+				w.reminder("r", 120)
+				w.register("p")
+				at(time.Hour + 59*time.Second)
+				require.Equal(t, aggregates.NotificationPending, w.only().Status)
+				at(time.Hour + time.Minute)
+				require.Equal(t, aggregates.NotificationSending, w.only().Status)
+				at(time.Hour + 4*time.Minute)
+				if hold {
+					require.Equal(t, events.FailedOutcomeUnknown, w.only().LastError)
+					return
+				}
+				require.Equal(t, aggregates.NotificationSent, w.only().Status)
+				require.Len(t, w.email.deliveries(), 1)
+			}, func(w *world) {
+				w.tune = func(r []channels.Registration) { r[0].HoldUnknown = hold }
+				w.wrap = func(s eventstore.Store) eventstore.Store {
+					return hangs{s, &atomic.Bool{}, noon.Add(time.Hour + time.Minute)}
+				}
+			})
+		})
+	}
 }

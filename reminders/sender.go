@@ -41,6 +41,7 @@ type sender struct {
 	ended     func() bool // the time for concluding what is in flight is over
 	logger    *slog.Logger
 
+	gaveBack  time.Time // when giveBack last looked; used by run alone
 	wake      chan struct{}
 	inFlight  sync.WaitGroup
 	overtaken atomic.Int64
@@ -157,6 +158,9 @@ func (s *sender) round(ctx context.Context) (next time.Time, err error) {
 		return next, err
 	}
 	if next, err = s.takeOver(ctx, now); err != nil {
+		return next, err
+	}
+	if err := s.giveBack(ctx, now); err != nil {
 		return next, err
 	}
 	expiry, err := s.table.nextExpiry()

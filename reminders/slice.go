@@ -14,7 +14,7 @@ import (
 func (p *planner) slices(ctx context.Context, works []work) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, w := range works {
-		group.Go(func() error { return p.slice(groupCtx, w) })
+		group.Go(func() error { return p.setAside(w.event, p.slice(groupCtx, w)) })
 	}
 	return group.Wait()
 }
@@ -31,6 +31,7 @@ func (p *planner) slice(ctx context.Context, w work) error {
 	if err != nil {
 		return err
 	}
+	p.update(func() { delete(p.aside, w.event) })
 	if err := p.table.change(func() error { return p.table.advance(w, finished) }); err != nil {
 		return fmt.Errorf("keep what is planned: %w", err)
 	}

@@ -82,6 +82,9 @@ func (p *planner) status() PlannerStatus {
 	if !p.caughtUp && !p.created.IsZero() {
 		s.LagSeconds = max(0, p.now().Sub(p.created).Seconds())
 	}
+	for _, a := range p.aside {
+		s.Error = a.err.Error()
+	}
 	if p.err != nil {
 		s.Error = p.err.Error()
 	}

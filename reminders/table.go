@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 // tableVersion changes with the schema or with what is put into it: a file of
 // another version is built anew.
-const tableVersion = 1
+const tableVersion = 2
 
 const schema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -40,7 +41,7 @@ CREATE TABLE work (
 `
 
 // table is the planner's own: the open notifications, the events that are being
-// planned, and the checkpoint behind both. It is rebuilt from the log alone.
+// planned, and where it is in the log. It is rebuilt from the log alone.
 // One connection serves all; its methods may be called concurrently.
 type table struct {
 	mu   sync.Mutex
@@ -161,27 +162,20 @@ func (t *table) exec(query string, args ...any) error {
 	return sqlitex.Execute(t.conn, query, &sqlitex.ExecOptions{Args: args})
 }
 
-func (t *table) meta(name string) (value string, err error) {
-	err = sqlitex.Execute(t.conn, "SELECT value FROM meta WHERE name = ?", &sqlitex.ExecOptions{
-		Args: []any{name}, ResultFunc: func(s *sqlite.Stmt) error {
-			value = s.ColumnText(0)
-			return nil
-		}})
-	return value, err
-}
+// The places in the log that the table keeps: what came up to there is planned,
+// and what came up to there the table shows, which may be more.
+const (
+	markPlanned = "planned"
+	markApplied = "applied"
+)
 
-// checkpoint gives the last position whose consequences are in the table, and the id of the fact there.
-func (t *table) checkpoint() (eventstore.Position, uuid.UUID, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	position, err := t.meta("position")
-	if err != nil || position == "" {
+// mark gives the position of a place and the id of the fact there; Start where there is none.
+func (t *table) mark(name string) (eventstore.Position, uuid.UUID, error) {
+	value, err := t.meta(name)
+	if err != nil || value == "" {
 		return eventstore.Start, uuid.Nil, err
 	}
-	id, err := t.meta("fact")
-	if err != nil {
-		return eventstore.Start, uuid.Nil, err
-	}
+	position, id, _ := strings.Cut(value, " ")
 	p, err := eventstore.ParsePosition(position)
 	if err != nil {
 		return eventstore.Start, uuid.Nil, err
@@ -190,17 +184,32 @@ func (t *table) checkpoint() (eventstore.Position, uuid.UUID, error) {
 	return p, fact, err
 }
 
-// setCheckpoint is called within change.
-func (t *table) setCheckpoint(r eventstore.Record) error {
-	return errors.Join(
-		t.exec("INSERT INTO meta VALUES ('position', ?) ON CONFLICT DO UPDATE SET value = excluded.value", r.Position.String()),
-		t.exec("INSERT INTO meta VALUES ('fact', ?) ON CONFLICT DO UPDATE SET value = excluded.value", r.ID.String()))
+// setMark is called within change.
+func (t *table) setMark(name string, r eventstore.Record) error {
+	return t.setMeta(name, r.Position.String()+" "+r.ID.String())
 }
 
-// reset empties the table, so that it is built from the log's beginning.
-func (t *table) reset() error {
+func (t *table) meta(name string) (value string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err = sqlitex.Execute(t.conn, "SELECT value FROM meta WHERE name = ?", &sqlitex.ExecOptions{
+		Args: []any{name}, ResultFunc: func(s *sqlite.Stmt) error {
+			value = s.ColumnText(0)
+			return nil
+		}})
+	return value, err
+}
+
+// setMeta is called within change.
+func (t *table) setMeta(name, value string) error {
+	return t.exec("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
+}
+
+// reset empties the table, so that it is built from the log's beginning, for
+// the given channels.
+func (t *table) reset(channels string) error {
 	return t.change(func() error {
-		return errors.Join(t.exec("DELETE FROM meta"), t.exec("DELETE FROM open"), t.exec("DELETE FROM work"))
+		return errors.Join(t.exec("DELETE FROM meta"), t.exec("DELETE FROM open"), t.exec("DELETE FROM work"), t.setMeta("channels", channels))
 	})
 }
 
@@ -275,9 +284,14 @@ func (t *table) expired(ctx context.Context, now time.Time, limit int) ([]row, e
 	return t.rows(ctx, "boot = '' AND expires < ? ORDER BY expires LIMIT ?", now.UnixMicro(), limit)
 }
 
-// claimed gives the rows that a process other than boot has claimed.
-func (t *table) claimed(ctx context.Context, boot string, limit int) ([]row, error) {
+// claimedByOthers gives rows that a process other than boot has claimed.
+func (t *table) claimedByOthers(ctx context.Context, boot string, limit int) ([]row, error) {
 	return t.rows(ctx, "boot <> '' AND boot <> ? LIMIT ?", boot, limit)
+}
+
+// claimedBy gives the rows that the process boot has claimed.
+func (t *table) claimedBy(ctx context.Context, boot string) ([]row, error) {
+	return t.rows(ctx, "boot <> '' AND boot = ?", boot)
 }
 
 // next tells when the next PENDING row of a channel becomes due after now; zero where none does.

@@ -64,14 +64,18 @@ func ofReminder(e *aggregates.Event, p *aggregates.Participant, r *aggregates.Re
 }
 
 // ofAnnouncement: the audience is who it was when the announcement was made,
-// less those who have declined since or are gone; cancelling the event ends
-// the announcements made before it.
+// less those who have declined since or are gone, and again with those who have
+// come back before it was due; cancelling the event ends the announcements made
+// before it.
 func ofAnnouncement(e *aggregates.Event, p *aggregates.Participant, a *aggregates.Announcement, kinds map[string]aggregates.AddressKind) []events.NotificationScheduled {
 	cancelledSince := e.Status == aggregates.Cancelled && e.Cancelled.Revision > a.Made.Revision
-	if cancelledSince || !a.Includes(p) || p.LastDeclined.Revision > a.Made.Revision {
+	if cancelledSince || !a.Includes(p) {
 		return nil
 	}
 	due := latest(a.SendAt, a.Made.At)
+	if p.LastDeclined.Revision > a.Made.Revision && (p.Response == aggregates.Declined || p.Returned.At.After(due)) {
+		return nil
+	}
 	var wanted []events.NotificationScheduled
 	for _, channel := range reached(p, a.Channels, due, kinds) {
 		wanted = append(wanted, events.NotificationScheduled{
