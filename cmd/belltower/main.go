@@ -50,7 +50,7 @@ func run(ctx context.Context, args, env []string, o output) int {
 	root.SetOut(o.out)
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(serveCommand(env, o), demoCommand(o))
+	root.AddCommand(serveCommand(env, o), storeCommand(env, o), demoCommand(o))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

@@ -16,8 +16,10 @@ import (
 type settings struct {
 	listen      string
 	data        string
+	keys        string // folder of keys.db; empty: the data folder
 	store       string
 	readModels  string
+	esdb        esdbSettings
 	phoneRegion string
 	adminToken  string // empty: one is made and kept in the data folder
 	tokens      []httpapi.Token
@@ -33,7 +35,11 @@ func (s *settings) flags() []setting {
 	return []setting{
 		{"listen", "BELLTOWER_LISTEN", "127.0.0.1:8080", "address to listen on, HOST:PORT", &s.listen},
 		{"data", "BELLTOWER_DATA", "./data", "folder that keeps everything", &s.data},
-		{"store", "BELLTOWER_STORE", "embedded", "where facts are kept: embedded", &s.store},
+		{"store", "BELLTOWER_STORE", "embedded", "where facts are kept: embedded, or EventStoreDB as esdb://HOST:PORT; set one with a password by the variable", &s.store},
+		{"keys", "BELLTOWER_KEYS", "", "folder of keys.db, which instances that share a store share too (default: the data folder)", &s.keys},
+		{"esdb-listen", "BELLTOWER_ESDB_LISTEN", "", "address where EventStoreDB's clients may read the embedded log, HOST:PORT (default: none)", &s.esdb.listen},
+		{"esdb-tls-cert", "BELLTOWER_ESDB_TLS_CERT", "", "file of the certificate for that address (default: no TLS)", &s.esdb.cert},
+		{"esdb-tls-key", "BELLTOWER_ESDB_TLS_KEY", "", "file of the certificate's key", &s.esdb.key},
 		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "where read models are kept: sqlite", &s.readModels},
 		{"phone-region", "BELLTOWER_PHONE_REGION", "", "ISO 3166 region that phone numbers without + are read in (default: they are refused)", &s.phoneRegion},
 	}
@@ -47,12 +53,17 @@ const (
 // register declares the flags, with the environment's values as their defaults.
 func (s *settings) register(flags *pflag.FlagSet, env map[string]string) {
 	for _, f := range s.flags() {
-		initial := f.initial
-		if v, ok := env[f.variable]; ok {
-			initial = v
-		}
-		flags.StringVar(f.value, f.flag, initial, f.help+" ("+f.variable+")")
+		f.register(flags, env)
 	}
+}
+
+// register declares a flag, with the environment's value as its default.
+func (f setting) register(flags *pflag.FlagSet, env map[string]string) {
+	initial := f.initial
+	if v, ok := env[f.variable]; ok {
+		initial = v
+	}
+	flags.StringVar(f.value, f.flag, initial, f.help+" ("+f.variable+")")
 }
 
 // check refuses what can't be, by the name of the setting.
@@ -65,8 +76,14 @@ func (s *settings) check(env map[string]string) error {
 	if strings.TrimSpace(s.data) == "" {
 		return usage(fmt.Errorf("--data (BELLTOWER_DATA): no folder is named"))
 	}
-	if s.store != "embedded" {
-		return usage(fmt.Errorf("--store (BELLTOWER_STORE): %q is not known; this version has: embedded", s.store))
+	if err := checkStore(s.store); err != nil {
+		return usage(fmt.Errorf("--store (BELLTOWER_STORE): %w", err))
+	}
+	if err := s.esdb.check("--esdb-listen (BELLTOWER_ESDB_LISTEN)", "--esdb-tls-cert (BELLTOWER_ESDB_TLS_CERT)", env); err != nil {
+		return err
+	}
+	if s.esdb.listen != "" && s.store != embeddedStore {
+		return usage(fmt.Errorf("--esdb-listen (BELLTOWER_ESDB_LISTEN): it serves the embedded log, and --store names another"))
 	}
 	if s.readModels != "sqlite" {
 		return usage(fmt.Errorf("--read-models (BELLTOWER_READ_MODELS): %q is not known; this version has: sqlite", s.readModels))
@@ -91,6 +108,14 @@ func (s *settings) check(env map[string]string) error {
 	}
 	s.tokens = tokens
 	return nil
+}
+
+// keyFolder is where keys.db stands.
+func (s *settings) keyFolder() string {
+	if s.keys == "" {
+		return s.data
+	}
+	return s.keys
 }
 
 // reservedNames are actors that no token may be named after.
@@ -154,7 +179,7 @@ func environment(env []string) map[string]string {
 
 // unknownVariables gives the names that look like settings and are none.
 func unknownVariables(env map[string]string) []string {
-	known := map[string]bool{adminTokenVariable: true, tokensVariable: true}
+	known := map[string]bool{adminTokenVariable: true, tokensVariable: true, usersVariable: true}
 	for _, f := range new(settings).flags() {
 		known[f.variable] = true
 	}
