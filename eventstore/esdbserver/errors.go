@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -16,9 +17,20 @@ import (
 // exception is an error that clients tell apart by the trailer "exception";
 // further trailers come in pairs.
 func exception(ctx context.Context, code codes.Code, name, message string, trailers ...string) error {
+	for i := range trailers {
+		trailers[i] = strings.Map(visible, trailers[i])
+	}
 	// It fails only where there is no call, and then nobody reads it.
 	_ = grpc.SetTrailer(ctx, metadata.Pairs(append([]string{"exception", name}, trailers...)...))
 	return status.Error(code, message)
+}
+
+// visible keeps what a trailer can carry.
+func visible(r rune) rune {
+	if r < ' ' || r > '~' {
+		return '?'
+	}
+	return r
 }
 
 func streamDeleted(ctx context.Context, stream string) error {
