@@ -40,6 +40,7 @@ type connection struct {
 	lost   error         // why there is none
 	closed bool
 
+	workers *workers
 	closing chan struct{}
 	dialing sync.WaitGroup
 	calls   sync.WaitGroup
@@ -57,7 +58,7 @@ type link struct {
 
 // connect begins to look for a server.
 func connect(config client.Configuration, logger *slog.Logger) *connection {
-	c := &connection{config: config, logger: logger, up: make(chan struct{}), since: time.Now(), closing: make(chan struct{})}
+	c := &connection{config: config, logger: logger, up: make(chan struct{}), since: time.Now(), workers: newWorkers(), closing: make(chan struct{})}
 	c.config.Logger = c.hear
 	c.dialing.Go(c.dial)
 	return c
@@ -252,6 +253,7 @@ func (c *connection) close() {
 	c.mu.Unlock()
 	close(c.closing)
 	c.dialing.Wait()
+	c.workers.close()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -280,11 +282,11 @@ func call[T any](ctx context.Context, c *connection, l *link, do operation[T]) (
 		cancel(nil)
 	}()
 	done := make(chan outcome, 1)
-	go func() {
+	c.workers.run(func() {
 		defer c.release(l)
 		value, err := guarded(called, func() { watch.Reset(silence) }, l.client, do)
 		done <- outcome{value, err}
-	}()
+	})
 	var o outcome
 	select {
 	case o = <-done:

@@ -50,12 +50,16 @@ type Server struct {
 	close    sync.Once
 }
 
+const streamWorkers = 64
+
 // New returns a Server; Serve makes it serve and Close ends it. The store
 // stays the caller's.
 func New(o Options) *Server {
 	s := &Server{o: o, instance: uuid.New(), streams: newStreams(o.Store), closing: make(chan struct{})}
 	options := []grpc.ServerOption{
 		grpc.UnaryInterceptor(s.admitCall), grpc.StreamInterceptor(s.admitStream),
+		// Workers keep the deep stacks that a call needs.
+		grpc.NumStreamWorkers(streamWorkers),
 		// The clients send a ping every 10 seconds, also while nothing goes on.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
