@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 
@@ -84,14 +83,14 @@ type esdbService struct {
 }
 
 // serveESDB begins to serve a store.
-func serveESDB(s esdbSettings, store eventstore.Store, readOnly bool, logger *slog.Logger) (*esdbService, error) {
+func serveESDB(s esdbSettings, store eventstore.Store, readOnly bool) (*esdbService, error) {
 	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for EventStoreDB clients: %w", err)
 	}
 	e := &esdbService{
 		address: listener.Addr().String(), ended: make(chan error, 1),
-		server: esdbserver.New(esdbserver.Options{Store: store, Users: s.users, ReadOnly: readOnly, TLS: s.tls, Logger: logger}),
+		server: esdbserver.New(esdbserver.Options{Store: store, Users: s.users, ReadOnly: readOnly, TLS: s.tls}),
 	}
 	go func() { e.ended <- e.server.Serve(listener) }()
 	return e, nil

@@ -111,7 +111,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(),
 	}))
 	if s.esdb.listen != "" {
-		if v.esdb, err = serveESDB(s.esdb, log, true, logger); err != nil {
+		if v.esdb, err = serveESDB(s.esdb, log, true); err != nil {
 			return nil, errors.Join(err, listener.Close())
 		}
 		v.closers = append(v.closers, v.esdb.close)

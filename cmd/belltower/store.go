@@ -83,7 +83,7 @@ func storeServe(ctx context.Context, data string, s esdbSettings, o output) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	served, err := serveESDB(s, log, false, logger)
+	served, err := serveESDB(s, log, false)
 	if err != nil {
 		return err
 	}

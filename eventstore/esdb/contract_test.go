@@ -37,7 +37,7 @@ func served(t *testing.T, store eventstore.Store) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := esdbserver.New(esdbserver.Options{Store: store, Logger: slog.New(slog.DiscardHandler)})
+	server := esdbserver.New(esdbserver.Options{Store: store})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {

@@ -32,7 +32,7 @@ func newWorld(t *testing.T, change ...func(*esdbserver.Options)) *world {
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	o := esdbserver.Options{Store: log, Logger: slog.New(slog.DiscardHandler)}
+	o := esdbserver.Options{Store: log}
 	for _, c := range change {
 		c(&o)
 	}

@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -35,8 +34,7 @@ type Options struct {
 	// ReadOnly refuses what would write.
 	ReadOnly bool
 	// TLS encrypts; nil serves in the clear.
-	TLS    *tls.Config
-	Logger *slog.Logger
+	TLS *tls.Config
 }
 
 // Server serves one store. Its methods may be called concurrently.
