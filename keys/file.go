@@ -212,6 +212,10 @@ func create(conn *sqlite.Conn) (err error) {
 		return err
 	}
 	defer commit(&err)
+	// Another process may have come first.
+	if id, err := resultInt(conn, "PRAGMA application_id"); err != nil || id != 0 {
+		return err
+	}
 	if err := sqlitex.ExecuteScript(conn, schema, nil); err != nil {
 		return err
 	}

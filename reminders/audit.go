@@ -48,6 +48,7 @@ type auditor struct {
 	models   *projections.Models
 	planner  *planner
 	paused   func(channel string) bool
+	leads    func() bool // this instance plans and sends, and so knows what is on its way
 	kinds    map[string]aggregates.AddressKind
 	now      func() time.Time
 	logger   *slog.Logger
@@ -67,7 +68,7 @@ type auditor struct {
 
 func newAuditor(o Options, p *planner, paused func(string) bool) *auditor {
 	return &auditor{
-		commands: o.Commands, store: o.Store, models: o.Models, planner: p, paused: paused, kinds: Kinds(o.Channels),
+		commands: o.Commands, store: o.Store, models: o.Models, planner: p, paused: paused, leads: leads(o.Leader), kinds: Kinds(o.Channels),
 		now: o.Now, logger: o.Logger, interval: time.Second, steered: make(chan struct{}, 1), missing: map[string]Hole{},
 	}
 }
@@ -100,6 +101,9 @@ func (a *auditor) run(ctx context.Context) {
 			timer.Stop()
 			continue
 		case <-timer.C:
+		}
+		if !a.leads() {
+			continue
 		}
 		if err := a.check(ctx, interval); err != nil && ctx.Err() == nil {
 			a.logger.Error("the audit of notifications could not be made", "error", err)

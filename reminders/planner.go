@@ -38,6 +38,7 @@ type planner struct {
 	applied func(eventstore.Position)
 	// steered is called after a fact of the processor.
 	steered func()
+	leader  Leader // nil: this instance plans
 
 	mu       sync.Mutex
 	position eventstore.Position
@@ -46,6 +47,7 @@ type planner struct {
 	asked    int              // how often an event was asked to be planned as a whole
 	whole    map[string]asked // those not yet done
 	planning []Planning
+	leads    bool             // this instance plans
 	aside    map[string]aside // events that can't be planned now
 	err      error
 	changed  chan struct{} // closed when the fields above change
@@ -136,6 +138,11 @@ func (p *planner) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !p.leads {
+		if err := p.putDown(); err != nil {
+			return fmt.Errorf("put off what is to be planned: %w", err)
+		}
+	}
 	left, err := p.table.allWork()
 	if err != nil {
 		return fmt.Errorf("read what is to be planned: %w", err)
@@ -174,14 +181,18 @@ func (p *planner) follow(ctx context.Context) error {
 			}
 		}
 	}()
-	turn := ""
+	next := ""
 	for {
-		works, err := p.table.nextWork(turn, abreast)
+		turned, err := p.turn()
+		if err != nil {
+			return fmt.Errorf("keep who plans: %w", err)
+		}
+		works, err := p.table.nextWork(next, abreast)
 		if err != nil {
 			return fmt.Errorf("read what is to be planned: %w", err)
 		}
 		if len(works) > 0 {
-			turn = works[len(works)-1].event
+			next = works[len(works)-1].event
 		}
 		works, again := p.notAside(works)
 		if len(works) > 0 {
@@ -199,6 +210,7 @@ func (p *planner) follow(ctx context.Context) error {
 				err = p.take(ctx, b)
 			case err = <-failed:
 			case <-again:
+			case <-turned:
 			case <-ctx.Done():
 				return nil
 			}
@@ -258,6 +270,12 @@ func (p *planner) take(ctx context.Context, b eventstore.Batch) error {
 	touch, err := p.applyFacts(ctx, b.Records)
 	if err != nil {
 		return err
+	}
+	if !p.leads {
+		if err := p.putOff(touch, b); err != nil {
+			return fmt.Errorf("keep what is to be planned: %w", err)
+		}
+		return nil
 	}
 	wholes, err := p.planTouched(ctx, touch, p.now().Sub(last.Created) > behindAfter)
 	if err != nil {
@@ -358,13 +376,22 @@ func (p *planner) update(change func()) {
 	change()
 	close(p.changed)
 	p.changed = make(chan struct{})
+	if p.leader != nil && p.leads && len(p.whole) == 0 {
+		p.leader.Tell(p.position)
+	}
 }
 
-// waitFor waits until all that follows from the log up to position is planned.
-// What comes meanwhile is not waited for.
+// waitFor waits until all that follows from the log up to position is planned,
+// by this instance or the one that leads. What comes meanwhile is not waited for.
 func (p *planner) waitFor(ctx context.Context, position eventstore.Position) error {
 	upTo := 0 // of those asked to be planned as a whole; 0: position is still ahead
 	for {
+		var elsewhere <-chan struct{}
+		planned := true
+		if p.leader != nil {
+			elsewhere = p.leader.Changed()
+			planned = !p.leader.Planned().Before(position)
+		}
 		p.mu.Lock()
 		changed := p.changed
 		if upTo == 0 && !p.position.Before(position) {
@@ -375,12 +402,14 @@ func (p *planner) waitFor(ctx context.Context, position eventstore.Position) err
 			_, isAside := p.aside[event]
 			there = there && (a.now >= upTo || isAside)
 		}
+		there = there && (p.leads || planned)
 		p.mu.Unlock()
 		if there {
 			return nil
 		}
 		select {
 		case <-changed:
+		case <-elsewhere:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -27,6 +27,7 @@ type Options struct {
 	Store    eventstore.Store
 	Models   *projections.Models // for the auditor alone; without them nothing is audited
 	Channels []channels.Registration
+	Leader   Leader // nil: this instance alone uses the store
 	Dir      string // where planner.db stands
 	// OptOut gives the link by which a participant ends the messages about an
 	// event; nil, or an empty link: messages have none.
@@ -78,14 +79,14 @@ func New(o Options) (*Reminders, error) {
 		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
 		optOut:   o.OptOut,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
-		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{},
+		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{}, leads: leads(o.Leader),
 	}
 	for _, c := range o.Channels {
 		r.sender.lanes = append(r.sender.lanes, newLane(c, o.Logger))
 	}
 	r.planner = &planner{
 		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
-		applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}),
+		leader: o.Leader, leads: o.Leader == nil, applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}),
 	}
 	r.auditor = newAuditor(o, r.planner, r.sender.pausedOn)
 	return r, nil
@@ -107,6 +108,9 @@ func (r *Reminders) Run(ctx context.Context, drain time.Duration) error {
 	var running sync.WaitGroup
 	running.Go(func() { r.planner.run(ctx) })
 	running.Go(func() { r.auditor.run(ctx) })
+	if r.o.Leader != nil {
+		running.Go(func() { r.heed(ctx) })
+	}
 	r.sender.run(ctx)
 	r.drain(drain)
 	running.Wait()
@@ -141,7 +145,7 @@ func (r *Reminders) steer(ctx context.Context) error {
 		return err
 	}
 	r.sender.steer(!p.Stopped, time.Duration(p.Interval())*time.Second)
-	r.auditor.steer(!p.Stopped, time.Duration(p.Interval())*time.Second)
+	r.auditor.steer(!p.Stopped && r.sender.leads(), time.Duration(p.Interval())*time.Second)
 	return nil
 }
 
@@ -167,7 +171,10 @@ func (r *Reminders) Stop(ctx context.Context, by commands.Caller) (eventstore.Po
 	if err := r.steer(ctx); err != nil {
 		return answer.Position, err
 	}
-	return answer.Position, r.sender.quiet(ctx)
+	if err := r.sender.quiet(ctx); err != nil {
+		return answer.Position, err
+	}
+	return answer.Position, r.quietElsewhere(ctx, answer.Position)
 }
 
 // Swept is what came of SendDue.

@@ -39,6 +39,7 @@ type sender struct {
 	exclusive bool
 	now       func() time.Time
 	optOut    func(eventID, participantID string) (link string)
+	leads     func() bool // this instance sends
 	ended     func() bool // the time for concluding what is in flight is over
 	logger    *slog.Logger
 
@@ -155,6 +156,39 @@ func (s *sender) flush(l *lane) {
 // round starts what can be started now and tells when to look again.
 func (s *sender) round(ctx context.Context) (next time.Time, err error) {
 	now := s.now()
+	leads := s.leads()
+	if leads {
+		if next, err = s.tidy(ctx, now); err != nil {
+			return next, err
+		}
+	}
+	s.mu.Lock()
+	running := s.running && leads
+	if !s.active() {
+		for _, l := range s.lanes {
+			s.flush(l)
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range s.lanes {
+		if running {
+			if err := s.fill(ctx, l, now); err != nil {
+				return next, err
+			}
+			due, err := s.table.next(l.Name, now)
+			if err != nil {
+				return next, err
+			}
+			next = earliest(next, due)
+		}
+		next = earliest(next, s.begin(ctx, l, now))
+	}
+	return earliest(next, s.forget(now)), nil
+}
+
+// tidy concludes what has expired and what others have claimed and not
+// concluded, and tells when to look again.
+func (s *sender) tidy(ctx context.Context, now time.Time) (next time.Time, err error) {
 	if err := s.expire(ctx, now); err != nil {
 		return next, err
 	}
@@ -172,23 +206,7 @@ func (s *sender) round(ctx context.Context) (next time.Time, err error) {
 		// One that has expired and is still there is being concluded.
 		next = earliest(next, latest(expiry.Add(time.Microsecond), now.Add(expiredPause)))
 	}
-	s.mu.Lock()
-	running := s.running
-	s.mu.Unlock()
-	for _, l := range s.lanes {
-		if running {
-			if err := s.fill(ctx, l, now); err != nil {
-				return next, err
-			}
-			due, err := s.table.next(l.Name, now)
-			if err != nil {
-				return next, err
-			}
-			next = earliest(next, due)
-		}
-		next = earliest(next, s.begin(ctx, l, now))
-	}
-	return earliest(next, s.forget(now)), nil
+	return next, nil
 }
 
 // begin starts what waits on l and tells when to look at it again.
@@ -209,7 +227,7 @@ func (s *sender) begin(ctx context.Context, l *lane, now time.Time) (next time.T
 }
 
 // active tells whether anything may be sent now. s.mu is held.
-func (s *sender) active() bool { return s.running || len(s.sweeps) > 0 }
+func (s *sender) active() bool { return (s.running && s.leads()) || len(s.sweeps) > 0 }
 
 // fill reads ahead what is due on a channel.
 func (s *sender) fill(ctx context.Context, l *lane, now time.Time) error {

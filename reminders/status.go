@@ -25,7 +25,13 @@ func (r *Reminders) Status(ctx context.Context) (ProcessorStatus, error) {
 	if err != nil {
 		return ProcessorStatus{}, err
 	}
-	status := ProcessorStatus{State: "running", CheckIntervalSeconds: p.Interval(), Due: due, InFlight: r.sender.inFlightNow()}
+	inFlight := r.sender.inFlightNow()
+	if r.o.Leader != nil {
+		if inFlight, err = r.table.claims(); err != nil {
+			return ProcessorStatus{}, err
+		}
+	}
+	status := ProcessorStatus{State: "running", CheckIntervalSeconds: p.Interval(), Due: due, InFlight: inFlight}
 	if p.Stopped {
 		status.State = "stopped"
 	}

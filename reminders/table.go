@@ -21,7 +21,7 @@ import (
 
 // tableVersion changes with the schema or with what is put into it: a file of
 // another version is built anew.
-const tableVersion = 2
+const tableVersion = 3
 
 const schema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -38,6 +38,7 @@ CREATE TABLE work (
 	event TEXT PRIMARY KEY, participant TEXT NOT NULL, notification TEXT NOT NULL, checked INTEGER NOT NULL,
 	ordinal INTEGER NOT NULL, again INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE putoff (event TEXT PRIMARY KEY, commit_at INTEGER NOT NULL, prepare_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 `
 
 // table is the planner's own: the open notifications, the events that are being
@@ -209,7 +210,7 @@ func (t *table) setMeta(name, value string) error {
 // the given channels.
 func (t *table) reset(channels string) error {
 	return t.change(func() error {
-		return errors.Join(t.exec("DELETE FROM meta"), t.exec("DELETE FROM open"), t.exec("DELETE FROM work"), t.setMeta("channels", channels))
+		return errors.Join(t.exec("DELETE FROM meta"), t.exec("DELETE FROM open"), t.exec("DELETE FROM work"), t.exec("DELETE FROM putoff"), t.setMeta("channels", channels))
 	})
 }
 

@@ -40,6 +40,7 @@ type world struct {
 	push      *scripted
 	tune      func([]channels.Registration)
 	audited   bool
+	leader    Leader
 	drain     time.Duration
 	fail      hook // before an append
 	failAfter hook
@@ -130,7 +131,7 @@ func (w *world) start() {
 		w.running.Go(func() { _ = models.Follow(ctx) })
 	}
 	r, err := New(Options{
-		Commands: w.handler, Store: seen, Models: w.models, Channels: registered, Dir: w.dir, Now: w.now, Logger: logger,
+		Commands: w.handler, Store: seen, Models: w.models, Channels: registered, Leader: w.leader, Dir: w.dir, Now: w.now, Logger: logger,
 		OptOut: func(event, participant string) string { return "https://x.org/" + event + "/" + participant },
 	})
 	w.check(err)

@@ -37,6 +37,9 @@ func auditCommand(env []string, o output) *cobra.Command {
 			if err := s.resolve(cmd.Flags(), values); err != nil {
 				return err
 			}
+			if s.store != embeddedStore {
+				return s.refuse("store", "audit reads an embedded log; one in EventStoreDB is audited by the service that leads: see 'belltower doctor'")
+			}
 			return runAudit(cmd.Context(), s, asJSON, o)
 		},
 	}
@@ -84,7 +87,7 @@ func auditFolder(ctx context.Context, s settings, progress func(reminders.AuditP
 		return reminders.AuditReport{}, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	ring, err := openKeys(ctx, data, log)
+	ring, err := openKeys(ctx, s.keyFolder(), log)
 	if err != nil {
 		return reminders.AuditReport{}, err
 	}

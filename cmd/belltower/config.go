@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 
@@ -61,7 +62,7 @@ func (s *settings) inForce() []inForce {
 		return "default"
 	}
 	for _, f := range s.flags() {
-		all = append(all, inForce{Name: f.flag, Value: *f.value, Source: source(f.flag)})
+		all = append(all, inForce{Name: f.flag, Value: withoutPassword(*f.value), Source: source(f.flag)})
 	}
 	for _, name := range secretVariables {
 		shown := ""
@@ -72,6 +73,13 @@ func (s *settings) inForce() []inForce {
 		all = append(all, inForce{Name: label, Value: shown, Source: source(name), Secret: true})
 	}
 	return all
+}
+
+var passwordInURL = regexp.MustCompile(`^([a-z+]+://[^:/@]*):[^@]*@`)
+
+// withoutPassword hides the password in a connection string, which --store may have.
+func withoutPassword(value string) string {
+	return passwordInURL.ReplaceAllString(value, "$1:(hidden)@")
 }
 
 func orDash(text string) string {

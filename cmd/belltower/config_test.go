@@ -184,3 +184,15 @@ func TestChannelTestOnTheConsole(t *testing.T) {
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, said, "no address")
 }
+
+// A password in a connection string is hidden like any other secret.
+func TestConfigHidesPasswordsInURLs(t *testing.T) {
+	for value, shown := range map[string]string{
+		"esdb://admin:changeit@a.example:2113,b.example:2113?tls=true": "esdb://admin:(hidden)@a.example:2113,b.example:2113?tls=true",
+		"esdb+discover://admin:change:it@a.example":                    "esdb+discover://admin:(hidden)@a.example",
+		"esdb://a.example:2113":                                        "esdb://a.example:2113",
+		"smtp://user@mail.example.org:587":                             "smtp://user@mail.example.org:587",
+	} {
+		require.Equal(t, shown, withoutPassword(value))
+	}
+}

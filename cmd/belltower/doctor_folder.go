@@ -67,8 +67,12 @@ func (e *examination) lock() (inUse bool) {
 
 // files looks for the files that can't be made anew.
 func (e *examination) files() {
-	for _, name := range []string{"events.db", keys.FileName} {
-		info, err := os.Stat(filepath.Join(e.data, name))
+	names := []string{"events.db", keys.FileName}
+	if e.settings.store != embeddedStore {
+		names = names[1:]
+	}
+	for _, name := range names {
+		info, err := os.Stat(e.path(name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && name == keys.FileName && e.has("events.db"):
 			e.add("files", failing, name+" is missing: without it, no name and no address in the log can be read", "put back the "+name+" that was backed up with this log")
@@ -77,7 +81,7 @@ func (e *examination) files() {
 		case err != nil:
 			e.add("files", failing, err.Error(), "run the doctor as the user that the service runs as")
 		case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-			e.add("files", warning, fmt.Sprintf("%s is open to other users (%s)", name, info.Mode().Perm()), "chmod 600 "+filepath.Join(e.data, name))
+			e.add("files", warning, fmt.Sprintf("%s is open to other users (%s)", name, info.Mode().Perm()), "chmod 600 "+e.path(name))
 		default:
 			e.add("files", good, fmt.Sprintf("%s, %s", name, size(uint64(max(0, info.Size())))), "")
 		}
@@ -85,8 +89,16 @@ func (e *examination) files() {
 }
 
 func (e *examination) has(name string) bool {
-	_, err := os.Stat(filepath.Join(e.data, name))
+	_, err := os.Stat(e.path(name))
 	return err == nil
+}
+
+// path is where a file stands: the keys may be in a folder of their own.
+func (e *examination) path(name string) string {
+	if name == keys.FileName {
+		return filepath.Join(e.settings.keyFolder(), name)
+	}
+	return filepath.Join(e.data, name)
 }
 
 func size(bytes uint64) string {
@@ -122,6 +134,10 @@ func (e *examination) space() {
 
 // log opens the log and looks whether the keys are its own.
 func (e *examination) log(ctx context.Context) {
+	if e.settings.store != embeddedStore {
+		e.add("log", good, "it is in EventStoreDB: a running service tells in /readyz whether it reaches it", "")
+		return
+	}
 	if !e.has("events.db") {
 		return
 	}
@@ -163,7 +179,7 @@ const sampled = 1000
 // keys looks whether the facts at both ends of the log can be opened: those of
 // another log can't, and of older keys the last can't.
 func (e *examination) keys(ctx context.Context, log eventstore.Store, end eventstore.Position) {
-	ring, err := keys.Open(ctx, e.data, keys.Existing())
+	ring, err := keys.Open(ctx, e.settings.keyFolder(), keys.Existing())
 	if err != nil {
 		e.add("keys", failing, err.Error(), "put back the keys.db that was backed up with this log")
 		return

@@ -7,14 +7,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
 	"github.com/belltower/belltower/reminders"
 )
 
-// registry gathers the figures of the process, of the log and of the process manager.
-func registry(log *embedded.Log, r *reminders.Reminders) *prometheus.Registry {
+// registry gathers the figures of the process, of the log where it is the
+// embedded one, and of the process manager.
+func registry(store eventstore.Store, r *reminders.Reminders) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), sending{r})
+	log, ok := store.(*embedded.Log)
+	if !ok {
+		return registry
+	}
 	for name, counter := range map[string]struct {
 		help string
 		of   func(embedded.Stats) float64

@@ -53,6 +53,9 @@ func serve(ctx context.Context, s settings, o output, logger *slog.Logger) error
 	stdout.say("  address        %s\n", service.url)
 	stdout.say("  API reference  %s/docs\n", service.url)
 	stdout.say("  data           %s\n", s.data)
+	if service.esdb != nil {
+		stdout.say("  EventStoreDB   %s (to read)\n", service.esdb.connectionString(s.esdb))
+	}
 	switch {
 	case s.adminToken != "":
 		stdout.say("  admin token    from %s\n", adminTokenVariable)

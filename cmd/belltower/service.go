@@ -17,9 +17,9 @@ import (
 	"github.com/belltower/belltower/channels/console"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
-	"github.com/belltower/belltower/eventstore/embedded"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/keys"
+	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"
 	"github.com/belltower/belltower/reminders"
 )
@@ -55,7 +55,10 @@ type service struct {
 	logger    *slog.Logger
 	server    *http.Server
 	reminders *reminders.Reminders
-	running   sync.WaitGroup
+	lease     *lease.Lease       // nil: the store is ours alone
+	esdb      *esdbService       // nil: EventStoreDB's clients are not served
+	running   sync.WaitGroup     // all of them
+	sending   sync.WaitGroup     // planning and sending
 	endModels context.CancelFunc // ends the projections
 	endSends  context.CancelFunc // ends planning and sending
 	closers   []func() error     // in the order in which they were opened
@@ -80,14 +83,14 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if v.zones, err = useZones(s, systemZones); err != nil {
 		return nil, err
 	}
-	log, err := embedded.Open(ctx, s.data, embedded.Options{Now: time.Now, Logger: logger})
-	if errors.Is(err, eventstore.ErrLocked) {
-		return nil, fmt.Errorf("the data folder %s is in use by another belltower: %w", s.data, err)
-	} else if err != nil {
+	if err := os.MkdirAll(s.keyFolder(), 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the keys: %w", err)
+	}
+	log, err := v.openStore(ctx, s)
+	if err != nil {
 		return nil, err
 	}
-	v.closers = append(v.closers, log.Close)
-	ring, err := openKeys(ctx, s.data, log)
+	ring, err := openKeys(ctx, s.keyFolder(), log)
 	if err != nil {
 		return nil, err
 	}
@@ -104,9 +107,13 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		Store: log, Keys: ring, Now: time.Now, PhoneRegion: s.phoneRegion, Channels: reminders.Kinds(v.channels),
 	})
 	v.closers = append(v.closers, func() error { handler.Close(); return nil })
+	if v.lease, err = joinOthers(ctx, log, ring, v.channels, logger); err != nil {
+		return nil, err
+	}
 	links := optOutLinks{digest: ring.Digest, base: s.publicURL}
 	if v.reminders, err = reminders.New(reminders.Options{
-		Commands: handler, Store: log, Models: models, Channels: v.channels, Dir: s.data, OptOut: links.link, Now: time.Now, Logger: logger,
+		Commands: handler, Store: log, Models: models, Channels: v.channels, Leader: v.leader(), Dir: s.data, OptOut: links.link,
+		Now: time.Now, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -121,8 +128,22 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		Tokens: append([]httpapi.Token{{Name: adminName, Value: v.token}}, s.tokens...),
 		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: links.read, TimeZones: v.zones,
 	}))
+	if s.esdb.listen != "" {
+		if v.esdb, err = serveESDB(s.esdb, log, true); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		v.closers = append(v.closers, v.esdb.close)
+	}
 	v.run(ctx, listener, log, models)
 	return v, nil
+}
+
+// leader is the lease as reminders need it.
+func (v *service) leader() reminders.Leader {
+	if v.lease == nil {
+		return nil
+	}
+	return v.lease
 }
 
 // openKeys opens the keys of a log. Facts without their keys are not gone on
@@ -177,8 +198,15 @@ func (v *service) run(ctx context.Context, listener net.Listener, log eventstore
 			}
 		})
 	}
+	if v.lease != nil {
+		v.running.Go(func() { v.lease.Run(followed) })
+	}
 	keep("read models", func() error { return models.Follow(followed) })
-	keep("reminders", func() error { return v.reminders.Run(sending, drainTime) })
+	v.sending.Add(1)
+	keep("reminders", func() error {
+		defer v.sending.Done()
+		return v.reminders.Run(sending, drainTime)
+	})
 	waiting, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
 	end, err := log.End(waiting)
@@ -206,8 +234,12 @@ func (v *service) stop() error {
 		err = fmt.Errorf("finish requests: %w", err)
 	}
 	v.endSends()
-	v.endModels()
+	v.sending.Wait()
+	v.endModels() // the lease too: it is kept until nothing is sent any more
 	v.running.Wait()
+	if v.lease != nil {
+		v.lease.Release(ctx)
+	}
 	return errors.Join(err, v.close())
 }
 

@@ -17,8 +17,10 @@ import (
 type settings struct {
 	listen      string
 	data        string
+	keys        string // folder of keys.db; empty: the data folder
 	store       string
 	readModels  string
+	esdb        esdbSettings
 	phoneRegion string
 	publicURL   string
 	zones       string // folder or zip file of time zones; empty: the newer ones of the system's and our own
@@ -40,7 +42,11 @@ func (s *settings) flags() []setting {
 	return append([]setting{
 		{"listen", "BELLTOWER_LISTEN", "127.0.0.1:8080", "address to listen on, HOST:PORT", &s.listen},
 		{"data", "BELLTOWER_DATA", "./data", "folder that keeps everything", &s.data},
-		{"store", "BELLTOWER_STORE", "embedded", "where facts are kept: embedded", &s.store},
+		{"store", "BELLTOWER_STORE", "embedded", "where facts are kept: embedded, or EventStoreDB as esdb://HOST:PORT; set one with a password by the variable", &s.store},
+		{"keys", "BELLTOWER_KEYS", "", "folder of keys.db, which instances that share a store share too (default: the data folder)", &s.keys},
+		{"esdb-listen", "BELLTOWER_ESDB_LISTEN", "", "address where EventStoreDB's clients may read the embedded log, HOST:PORT (default: none)", &s.esdb.listen},
+		{"esdb-tls-cert", "BELLTOWER_ESDB_TLS_CERT", "", "file of the certificate for that address (default: no TLS)", &s.esdb.cert},
+		{"esdb-tls-key", "BELLTOWER_ESDB_TLS_KEY", "", "file of the certificate's key", &s.esdb.key},
 		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "where read models are kept: sqlite", &s.readModels},
 		{"phone-region", "BELLTOWER_PHONE_REGION", "", "ISO 3166 region that phone numbers without + are read in (default: they are refused)", &s.phoneRegion},
 		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages (default: no links)", &s.publicURL},
@@ -55,12 +61,12 @@ const (
 )
 
 // secretVariables are the settings that only the environment gives.
-var secretVariables = []string{adminTokenVariable, tokensVariable, passwordVariable}
+var secretVariables = []string{adminTokenVariable, tokensVariable, passwordVariable, usersVariable}
 
 // register declares the flags.
 func (s *settings) register(flags *pflag.FlagSet) {
 	for _, f := range s.flags() {
-		flags.StringVar(f.value, f.flag, f.initial, f.help+" ("+f.variable+")")
+		f.register(flags, nil)
 	}
 	flags.String(configFlag, "", "file with settings ("+configVariable+"; default: "+configFile+", where it is there)")
 }
@@ -105,6 +111,15 @@ func (s *settings) refuse(flag, format string, args ...any) error {
 	return usage(fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...)))
 }
 
+// register declares a flag, with the environment's value as its default.
+func (f setting) register(flags *pflag.FlagSet, env map[string]string) {
+	initial := f.initial
+	if v, ok := env[f.variable]; ok {
+		initial = v
+	}
+	flags.StringVar(f.value, f.flag, initial, f.help+" ("+f.variable+")")
+}
+
 // check refuses what can't be, by the name of the setting.
 func (s *settings) check(env map[string]string) error {
 	if _, port, err := net.SplitHostPort(s.listen); err != nil {
@@ -115,8 +130,14 @@ func (s *settings) check(env map[string]string) error {
 	if strings.TrimSpace(s.data) == "" {
 		return s.refuse("data", "no folder is named")
 	}
-	if s.store != "embedded" {
-		return s.refuse("store", "%q is not known; this version has: embedded", s.store)
+	if err := checkStore(s.store); err != nil {
+		return s.refuse("store", "%w", err)
+	}
+	if err := s.esdb.check("--esdb-listen (BELLTOWER_ESDB_LISTEN)", "--esdb-tls-cert (BELLTOWER_ESDB_TLS_CERT)", env); err != nil {
+		return err
+	}
+	if s.esdb.listen != "" && s.store != embeddedStore {
+		return s.refuse("esdb-listen", "it serves the embedded log, and --store names another")
 	}
 	if s.readModels != "sqlite" {
 		return s.refuse("read-models", "%q is not known; this version has: sqlite", s.readModels)
@@ -168,6 +189,14 @@ func (s *settings) checkTokens(env map[string]string) error {
 	}
 	s.tokens = tokens
 	return nil
+}
+
+// keyFolder is where keys.db stands.
+func (s *settings) keyFolder() string {
+	if s.keys == "" {
+		return s.data
+	}
+	return s.keys
 }
 
 // reservedNames are actors that no token may be named after.

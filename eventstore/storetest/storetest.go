@@ -76,10 +76,10 @@ func records(n int) []eventstore.NewRecord {
 	return made
 }
 
-// sized makes one record whose type, data and metadata are n bytes long.
+// sized makes one record whose size is n bytes.
 func sized(n int) eventstore.NewRecord {
 	r := eventstore.NewRecord{ID: uuid.New(), Type: "TestHappened", Metadata: []byte(`{}`)}
-	text := make([]byte, n-len(r.Type)-len(r.Metadata)-2)
+	text := make([]byte, n-eventstore.Size(r)-2)
 	for i := range text {
 		text[i] = 'a' + byte(i%26)
 	}

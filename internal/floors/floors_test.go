@@ -46,6 +46,7 @@ var table = map[string]folder{
 	"eventstore/esdbserver": {floor: 1, imports: []string{"eventstore"}},
 	"channels/...":          {floor: 1, imports: []string{"channels"}},
 	"keys":                  {floor: 1},
+	"lease":                 {floor: 1, imports: []string{"eventstore"}},
 	"commands":              {floor: 2, imports: []string{"aggregates", "events", "eventstore", "keys"}},
 	"projections":           {floor: 2, imports: []string{"events", "eventstore", "calendar", "keys"}},
 	"reminders":             {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "channels", "calendar", "keys"}},

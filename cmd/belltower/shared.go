@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/eventstore/esdb"
+	"github.com/belltower/belltower/keys"
+	"github.com/belltower/belltower/lease"
+)
+
+// embeddedStore is the name of the store in the data folder.
+const embeddedStore = "embedded"
+
+// streams are how the names of our streams begin.
+var streams = []string{"event-", "notification-", "processor"}
+
+// checkStore refuses what names no store.
+func checkStore(store string) error {
+	switch {
+	case store == embeddedStore:
+		return nil
+	case strings.HasPrefix(store, "esdb://"), strings.HasPrefix(store, "esdb+discover://"):
+		return esdb.Check(store)
+	}
+	return fmt.Errorf("%q is not known; this version has: embedded, and EventStoreDB as esdb://HOST:PORT", store)
+}
+
+// openStore opens the log that the settings name, and locks the data folder.
+// What it opens, v closes.
+func (v *service) openStore(ctx context.Context, s settings) (eventstore.Store, error) {
+	if s.store == embeddedStore {
+		log, err := embedded.Open(ctx, s.data, embedded.Options{Now: time.Now, Logger: v.logger})
+		if errors.Is(err, eventstore.ErrLocked) {
+			return nil, fmt.Errorf("the data folder %s is in use by another belltower: %w", s.data, err)
+		} else if err != nil {
+			return nil, err
+		}
+		v.closers = append(v.closers, log.Close)
+		return log, nil
+	}
+	// The embedded log's own lock, so that either keeps out the other.
+	lock := flock.New(filepath.Join(s.data, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder %s: %w", s.data, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("the data folder %s is in use by another belltower; instances that share a store have folders of their own", s.data)
+	}
+	v.closers = append(v.closers, lock.Unlock)
+	log, err := esdb.Open(ctx, s.store, esdb.Options{Prefixes: streams, KeepLast: []string{lease.Stream}, Logger: v.logger})
+	if err != nil {
+		return nil, err
+	}
+	v.closers = append(v.closers, log.Close)
+	return log, nil
+}
+
+// joinOthers gives this instance's part in the lease of a store that several
+// may share; nil where the store is ours alone.
+func joinOthers(ctx context.Context, store eventstore.Store, ring *keys.Ring, registered []channels.Registration, logger *slog.Logger) (*lease.Lease, error) {
+	if store.Exclusive() {
+		return nil, nil
+	}
+	fingerprint := hex.EncodeToString(ring.Digest("fingerprint", nil)[:8])
+	last, ok, err := lease.Last(ctx, store)
+	if err != nil {
+		return nil, fmt.Errorf("read the lease: %w", err)
+	}
+	if ok && last.Keys != "" && last.Keys != fingerprint {
+		return nil, errors.New("the store's facts are sealed with other keys than these: --keys (BELLTOWER_KEYS) must name the folder of keys.db that all instances on the store use")
+	}
+	return lease.New(lease.Options{Store: store, Keys: fingerprint, Scope: strings.Join(names(registered), ","), Logger: logger}), nil
+}

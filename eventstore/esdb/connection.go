@@ -1,0 +1,323 @@
+package esdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	client "github.com/EventStore/EventStore-Client-Go/v4/esdb"
+
+	"github.com/belltower/belltower/eventstore"
+)
+
+const (
+	// patience is how long a call waits for a server that is away.
+	patience = 5 * time.Second
+	// silence is how long an answer may be on its way before the connection is given up.
+	silence = 5 * time.Second
+	// drainTime is how long Close waits for calls that don't end.
+	drainTime = 5 * time.Second
+
+	firstPause = 50 * time.Millisecond
+	maxPause   = 2 * time.Second
+)
+
+// connection keeps a client that has a server. The client repairs itself only
+// in part: it leaks what it had before, it doesn't notice a silent server, and
+// whoever calls it while it looks for a server can't be told to stop waiting. So
+// a client that has failed is replaced, and callers wait here meanwhile.
+type connection struct {
+	config client.Configuration
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	link   *link         // nil: a server is being looked for
+	up     chan struct{} // closed when there is a link
+	since  time.Time     // when the last link was lost
+	lost   error         // why there is none
+	closed bool
+
+	workers *workers
+	closing chan struct{}
+	dialing sync.WaitGroup
+	calls   sync.WaitGroup
+}
+
+// link is a client with a server.
+type link struct {
+	client *client.Client
+	ctx    context.Context // ends when the link is given up
+	cancel context.CancelFunc
+
+	users   int // guarded by connection.mu
+	retired bool
+}
+
+// connect begins to look for a server.
+func connect(config client.Configuration, logger *slog.Logger) *connection {
+	c := &connection{config: config, logger: logger, up: make(chan struct{}), since: time.Now(), workers: newWorkers(), closing: make(chan struct{})}
+	c.config.Logger = c.hear
+	c.dialing.Go(c.dial)
+	return c
+}
+
+// hear takes what the client logs. Its warnings are the only place where it
+// says why it finds no server.
+func (c *connection) hear(level client.LogLevel, format string, args ...any) {
+	said := fmt.Sprintf(format, args...)
+	c.logger.Debug("EventStoreDB client: "+said, "level", level)
+	if level == client.LogWarn {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.link == nil {
+			c.lost = errors.New(said)
+		}
+	}
+}
+
+// dial looks for a server until there is one.
+func (c *connection) dial() {
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		if l := c.try(); l != nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.closed {
+				l.close()
+				return
+			}
+			c.link, c.lost = l, nil
+			close(c.up)
+			return
+		}
+		select {
+		case <-c.closing:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// try makes a link, nil where there is no server.
+func (c *connection) try() *link {
+	// A client that looks for a server can't be stopped, so the first one looks
+	// only once.
+	if err := probe(scouting(c.config), nil); err != nil {
+		return nil
+	}
+	found := make(chan *client.Client, 1)
+	go func() {
+		// The server may have gone again. Then this ends when it is back.
+		if err := probe(lasting(c.config), found); err != nil {
+			found <- nil
+		}
+	}()
+	select {
+	case made := <-found:
+		if made == nil {
+			return nil
+		}
+		l := &link{client: made}
+		l.ctx, l.cancel = context.WithCancel(context.Background())
+		return l
+	case <-c.closing:
+		go func() {
+			if made := <-found; made != nil {
+				_ = made.Close() // never fails
+			}
+		}()
+		return nil
+	}
+}
+
+// probe makes a client find a server. Where it has, the client is handed over
+// to found, or closed.
+func probe(config client.Configuration, found chan<- *client.Client) error {
+	made, err := client.NewClient(&config)
+	if err != nil {
+		return err
+	}
+	if _, err = made.GetServerVersion(); err == nil && found != nil {
+		found <- made
+		return nil
+	}
+	_ = made.Close() // never fails
+	return err
+}
+
+// await waits for a link, until ctx ends. Who gets one releases it.
+func (c *connection) await(ctx context.Context) (*link, error) {
+	for {
+		c.mu.Lock()
+		l, up, closed := c.link, c.up, c.closed
+		if l != nil && !closed {
+			l.users++
+			c.calls.Add(1)
+		}
+		c.mu.Unlock()
+		switch {
+		case closed:
+			return nil, eventstore.ErrClosed
+		case l != nil:
+			return l, nil
+		}
+		select {
+		case <-up:
+		case <-c.closing:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// acquire is await for a caller who doesn't wait for ever: at most until a
+// deadline, and no longer than patience after the server was lost.
+func (c *connection) acquire(ctx context.Context, deadline time.Time) (*link, error) {
+	c.mu.Lock()
+	if most := c.since.Add(patience); c.link == nil && most.Before(deadline) {
+		deadline = most
+	}
+	c.mu.Unlock()
+	waiting, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	l, err := c.await(waiting)
+	if err != nil && !errors.Is(err, eventstore.ErrClosed) && ctx.Err() == nil {
+		return nil, c.unavailable()
+	}
+	return l, err
+}
+
+// unavailable says that there is no server, and why.
+func (c *connection) unavailable() error {
+	if reason := c.reason(); reason != nil {
+		return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, reason)
+	}
+	return eventstore.ErrUnavailable
+}
+
+func (c *connection) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost
+}
+
+// release gives back a link; the last who does so closes one that is given up.
+func (c *connection) release(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls.Done()
+	l.users--
+	if l.retired && l.users == 0 {
+		l.close()
+	}
+}
+
+// retire gives up a link that has failed. Calls that are under way on it end.
+func (c *connection) retire(l *link, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link != l || c.closed {
+		return
+	}
+	c.logger.Warn("the connection to EventStoreDB is lost and made anew", "error", why)
+	c.link, c.lost, c.since, c.up = nil, why, time.Now(), make(chan struct{})
+	c.give(l)
+	c.dialing.Go(c.dial)
+}
+
+// give ends what uses l. c.mu is held.
+func (c *connection) give(l *link) {
+	l.retired = true
+	l.cancel()
+	if l.users == 0 {
+		l.close()
+	}
+}
+
+// close closes a client that nobody uses: it panics under those who do.
+func (l *link) close() {
+	l.cancel()
+	_ = l.client.Close() // never fails
+}
+
+func (c *connection) close() {
+	c.mu.Lock()
+	c.closed = true
+	l := c.link
+	c.link = nil
+	if l != nil {
+		c.give(l)
+	}
+	c.mu.Unlock()
+	close(c.closing)
+	c.dialing.Wait()
+	c.workers.close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.calls.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(drainTime): // what waits for a server within the client can't be ended
+	}
+}
+
+// call runs do with a context that ends with ctx, with the link, or when do has
+// not called alive for as long as silence. It returns when that context ends, also
+// while the client still waits for a server. l is released.
+func call[T any](ctx context.Context, c *connection, l *link, do operation[T]) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	called, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(l.ctx, func() { cancel(errLinkLost) })
+	watch := time.AfterFunc(silence, func() { cancel(errSilent) })
+	defer func() {
+		stop()
+		watch.Stop()
+		cancel(nil)
+	}()
+	done := make(chan outcome, 1)
+	c.workers.run(func() {
+		defer c.release(l)
+		value, err := guarded(called, func() { watch.Reset(silence) }, l.client, do)
+		done <- outcome{value, err}
+	})
+	var o outcome
+	select {
+	case o = <-done:
+	case <-called.Done():
+		// What was called ends with its context, but for a client that waits for a server.
+		select {
+		case o = <-done:
+		case <-time.After(10 * time.Millisecond):
+			o.err = context.Cause(called)
+		}
+	}
+	if cause := context.Cause(called); o.err != nil && cause != nil && !errors.Is(o.err, cause) && ctx.Err() == nil {
+		o.err = fmt.Errorf("%w: %w", cause, o.err)
+	}
+	return o.value, o.err
+}
+
+// operation is what is done with a client.
+type operation[T any] func(ctx context.Context, alive func(), c *client.Client) (T, error)
+
+// guarded runs do. The client panics when a server sends what it doesn't know.
+func guarded[T any](ctx context.Context, alive func(), c *client.Client, do operation[T]) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the client failed: %v", p)
+		}
+	}()
+	return do(ctx, alive, c)
+}
+
+var (
+	errLinkLost = errors.New("the connection was given up")
+	errSilent   = errors.New("the server does not answer")
+)
