@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/belltower/belltower/eventstore"
 )
 
 // open are the services that need no login: clients call them before they log in.
@@ -32,9 +34,22 @@ func (s *Server) admitCall(ctx context.Context, req any, info *grpc.UnaryServerI
 
 func (s *Server) admitStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	if err := s.admit(stream.Context(), info.FullMethod); err != nil {
+		if info.IsClientStream {
+			drain(stream)
+		}
 		return err
 	}
 	return handle(srv, stream)
+}
+
+// drain takes what a client still sends: one that is refused while it sends
+// hears that the stream has ended, and not why.
+func drain(stream grpc.ServerStream) {
+	for range eventstore.MaxAppendRecords {
+		if stream.RecvMsg(&api.AppendReq{}) != nil {
+			return
+		}
+	}
 }
 
 // admit refuses who may not call a method.
