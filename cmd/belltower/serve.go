@@ -25,7 +25,8 @@ func serveCommand(env []string, o output) *cobra.Command {
 			"  BELLTOWER_ADMIN_TOKEN    the administrator's; default: one is made, shown once and\n" +
 			"                           kept in the data folder\n" +
 			"  BELLTOWER_TOKENS         further ones, as name:token,name:token\n" +
-			"  BELLTOWER_SMTP_PASSWORD  the password for the server that carries e-mail",
+			"  BELLTOWER_SMTP_PASSWORD  the password for the server that carries e-mail\n" +
+			"  BELLTOWER_ESDB_USERS     who may use --esdb-listen, as login:password,login:password",
 		Args: noArguments("serve"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.resolve(cmd.Flags(), values); err != nil {
