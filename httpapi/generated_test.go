@@ -144,10 +144,10 @@ func (g *generator) request(t *rapid.T) {
 
 func (g *generator) pathValue(t *rapid.T, path, name string) string {
 	kind := strings.Split(path, "/")[2]
-	switch {
-	case name == "file":
+	switch name {
+	case "file":
 		return rapid.SampledFrom([]string{"swagger-ui.css", "swagger-ui-bundle.js", "nothing.js", "..", "a/b"}).Draw(t, "file")
-	case name == "rid":
+	case "rid":
 		kind = "reminders"
 	}
 	choices := append([]string{unknownID(), "x", "", "00000000-0000-0000-0000-000000000000"}, g.ids[kind]...)

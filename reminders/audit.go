@@ -58,8 +58,8 @@ type auditor struct {
 	mu       sync.Mutex
 	running  bool
 	since    time.Time // of running, or of the clock's last jump ahead
-	wall     time.Time // of the last check, by the clock that may be set
-	checked  time.Time // of the last check, by one that can't
+	wall     time.Time // of the last check, or the start, by the clock that may be set
+	checked  time.Time // the same by one that can't
 	interval time.Duration
 	cursor   string          // of the events that were compared
 	overdue  []Hole          // of the last check
@@ -70,6 +70,7 @@ func newAuditor(o Options, p *planner, paused func(string) bool) *auditor {
 	return &auditor{
 		commands: o.Commands, store: o.Store, models: o.Models, planner: p, paused: paused, leads: leads(o.Leader), kinds: Kinds(o.Channels),
 		now: o.Now, logger: o.Logger, interval: time.Second, steered: make(chan struct{}, 1), missing: map[string]Hole{},
+		wall: o.Now().Round(0), checked: time.Now(),
 	}
 }
 
@@ -129,7 +130,7 @@ func (a *auditor) checkOverdue(ctx context.Context) error {
 	now := a.now()
 	wall, checked := now.Round(0), time.Now() // without and with a monotonic reading
 	a.mu.Lock()
-	if !a.checked.IsZero() && wall.Sub(a.wall)-checked.Sub(a.checked) > grace/2 {
+	if wall.Sub(a.wall)-checked.Sub(a.checked) > grace/2 {
 		a.since = now
 	}
 	a.wall, a.checked = wall, checked

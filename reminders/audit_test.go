@@ -86,6 +86,19 @@ func TestAuditAfterAJumpOfTheClock(t *testing.T) {
 	}, audited)
 }
 
+// So it is when the clock jumps before the first check of a process.
+func TestAuditAfterAJumpBeforeTheFirstCheck(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		at(30*time.Minute + 500*time.Millisecond)
+		w.restart()
+		synctest.Wait()
+		w.offset.Add(int64(40 * time.Minute))
+		require.NoError(t, w.r.auditor.check(t.Context(), time.Second))
+		require.Zero(t, w.holes())
+	}, audited)
+}
+
 // A claim whose worker never comes back to conclude it is a hole once its time
 // and a minute are over.
 func TestAuditFindsAClaimThatIsNeverConcluded(t *testing.T) {

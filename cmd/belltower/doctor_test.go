@@ -60,9 +60,9 @@ func TestDoctorOfAFolder(t *testing.T) {
 	require.Len(t, all["free space"], 1)
 	require.Len(t, all["time zones"], 1)
 
-	require.NoError(t, os.Chmod(folder, 0o755)) //nolint:gosec // that is the fault
+	require.NoError(t, os.Chmod(folder, 0o755))
 	one(t, examined(t, exitOK, "--data", folder), "folder", warning, "open to other users")
-	require.NoError(t, os.Chmod(folder, 0o700)) //nolint:gosec // a folder
+	require.NoError(t, os.Chmod(folder, 0o700))
 
 	// For people, with what to do.
 	code, out, _ := once(t, nil, "doctor", "--data", folder+"-away")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -88,7 +87,7 @@ func newSim(seed uint64, dir string) *sim {
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 20100906)), dir: dir, ring: &ring{seed: fmt.Append(nil, "seed ", seed)},
 		gate: newGate(), weather: map[string]string{}, trouble: map[string]time.Time{}, had: map[string]int{},
 	}
-	s.offset.Store(int64(firstDay.Sub(time.Now())))
+	s.offset.Store(int64(time.Until(firstDay)))
 	s.adopt(memstore.New())
 	s.oracle = newOracle(s)
 	return s
@@ -130,7 +129,7 @@ func (s *sim) start() {
 	p.handler = commands.NewHandler(commands.Options{
 		Store: seen, Keys: s.ring, Now: s.now, PhoneRegion: "EG", Channels: reminders.Kinds(registered), FactID: drawn.next, Admit: seen.admit,
 	})
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	logger := slog.New(slog.DiscardHandler)
 	ctx, end := context.WithCancel(context.Background())
 	p.end = end
 	var err error
