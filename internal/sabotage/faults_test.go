@@ -91,9 +91,9 @@ var faults = []fault{
 	},
 	{
 		"no look before sending", "reminders/look.go",
-		"			if !v.wanted {",
-		"			if !v.wanted && who == nil {",
-		[][]string{{"reminders", "^TestChangeBeforeSending$"}},
+		"v := seen{at: s.now(), reason",
+		"v := seen{wanted: who != nil, at: s.now(), reason",
+		[][]string{{"reminders", "^TestEveryRowOfTheStateTable$"}},
 	},
 	{
 		"a change doesn't wait for messages on their way", "commands/do.go",
@@ -123,7 +123,7 @@ var faults = []fault{
 		"a claim without an expected revision", "commands/stream.go",
 		"	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil",
 		"	if last, ok, _ := s.h.o.Store.ReadLast(ctx, s.name); ok {\n		w.expected = last.Revision\n	}\n	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil",
-		[][]string{{"commands", "^TestRacingInstances$|^TestLostRacesAreDecidedAgain$"}},
+		[][]string{{"commands", "^TestRacingInstances$|^TestLostRacesAreDecidedAgain$", "-count=10"}},
 	},
 	{
 		"plan from a table that shows what the log has lost", "reminders/planner.go",
