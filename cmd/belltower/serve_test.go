@@ -142,7 +142,7 @@ func announceMuch(t *testing.T, p *process, path string) {
 
 // Whoever never ends a request is cut off, and the service stops as asked.
 func TestAClientThatStallsHoldsUpNoStop(t *testing.T) {
-	s := settings{listen: "127.0.0.1:0", data: filepath.Join(t.TempDir(), "data"), adminToken: "token"}
+	s := settings{listen: "127.0.0.1:0", data: filepath.Join(t.TempDir(), "data"), store: "embedded", readModels: "sqlite", adminToken: "token"}
 	var logs text
 	service, err := start(t.Context(), s, io.Discard, slog.New(slog.NewTextHandler(&logs, nil)))
 	require.NoError(t, err)
