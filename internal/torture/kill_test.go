@@ -16,7 +16,7 @@ import (
 func TestKilled(t *testing.T) {
 	budget(t, 4*time.Minute)
 	seed := seeded(t)
-	kills := sized(t, 8, 50, 1000)
+	kills := sized(t, 20, 50, 1000)
 	k := newKilling(newRun(t, t.TempDir(), seed, 6), seed)
 	k.fault = func(v *service) {
 		v.kill(t)

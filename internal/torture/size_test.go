@@ -26,6 +26,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// measured is called by suites that compare what the machine does with what it
+// did: they are run by who asks for a size, on a machine with nothing else to do.
+func measured(t *testing.T) {
+	t.Helper()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f == flag.Lookup("size") })
+	if !asked {
+		t.Skipf("it measures, and is run with a size given: go test ./internal/torture -run '^%s$' -size=small", t.Name())
+	}
+}
+
 // sized chooses by -size.
 func sized(t *testing.T, small, ci, long int) int {
 	t.Helper()
