@@ -28,7 +28,7 @@ const rounds = 3
 // connections than it answers at a time. It says so to those who are too many,
 // its memory stays bounded, and reminders leave in time all the while.
 func TestOverload(t *testing.T) {
-	measured(t)
+	onlySized(t, measures)
 	budget(t, 2*time.Minute)
 	seed := seeded(t)
 	r := newRun(t, t.TempDir(), seed, 2)
@@ -186,7 +186,7 @@ func memory(t *testing.T, v *service, line string) int {
 // TestRudeClients has clients that send half a header, bodies that come byte by
 // byte, and readers of the stream that don't read, and measures what others feel.
 func TestRudeClients(t *testing.T) {
-	measured(t)
+	onlySized(t, measures)
 	budget(t, time.Minute)
 	seeded(t)
 	r := newRun(t, t.TempDir(), 1, 0)

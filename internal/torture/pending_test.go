@@ -11,7 +11,7 @@ import (
 // which becomes due while it is down, and measures how long it takes from the
 // start of the process until that one is delivered.
 func TestRestartWithManyPending(t *testing.T) {
-	measured(t)
+	onlySized(t, measures)
 	budget(t, 3*time.Minute)
 	seed := seeded(t)
 	pending := sized(t, 2_000, 100_000, 100_000)

@@ -26,16 +26,19 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// measured is called by suites that compare what the machine does with what it
-// did: they are run by who asks for a size, on a machine with nothing else to do.
-func measured(t *testing.T) {
+// onlySized is called by suites that are run only by who asks for a size, for the
+// reason given.
+func onlySized(t *testing.T, reason string) {
 	t.Helper()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f == flag.Lookup("size") })
 	if !asked {
-		t.Skipf("it measures, and is run with a size given: go test ./internal/torture -run '^%s$' -size=small", t.Name())
+		t.Skipf("%s, so it is run with a size given: go test ./internal/torture -run '^%s$' -size=small", reason, t.Name())
 	}
 }
+
+// measures is why suites need a machine with nothing else to do.
+const measures = "it compares measurements"
 
 // sized chooses by -size.
 func sized(t *testing.T, small, ci, long int) int {
