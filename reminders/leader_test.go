@@ -47,6 +47,13 @@ func (p *played) Tell(position eventstore.Position) {
 	}
 }
 
+// upTo is what it was told last.
+func (p *played) upTo() eventstore.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.told
+}
+
 func (p *played) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,7 +98,7 @@ func TestWhoTakesOverPlansWhatWasLeft(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Empty(t, w.notifications())
 		require.Equal(t, []string{eventID}, w.putOff())
-		require.Equal(t, eventstore.Start, leader.told, "who doesn't plan says nothing of how far it is")
+		require.Equal(t, eventstore.Start, leader.upTo(), "who doesn't plan says nothing of how far it is")
 
 		leader.set(true, eventstore.Start)
 		time.Sleep(time.Second)
@@ -99,7 +106,7 @@ func TestWhoTakesOverPlansWhatWasLeft(t *testing.T) {
 		require.Empty(t, w.putOff())
 		end, err := w.store.End(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, end, leader.told, "all is planned")
+		require.Equal(t, end, leader.upTo(), "all is planned")
 
 		leader.set(false, eventstore.Start)
 		time.Sleep(61 * time.Minute)
@@ -147,7 +154,7 @@ func TestWorkOutlivesLeading(t *testing.T) {
 		w.event(2*time.Hour, 0)
 		w.register("a")
 		time.Sleep(time.Second)
-		leader.set(false, leader.told)
+		leader.set(false, leader.upTo())
 		time.Sleep(time.Second)
 		w.reminder("r", 60)
 		time.Sleep(time.Second)
@@ -156,7 +163,7 @@ func TestWorkOutlivesLeading(t *testing.T) {
 		time.Sleep(time.Second)
 		require.Equal(t, []string{eventID}, w.putOff())
 		require.Empty(t, w.notifications())
-		leader.set(true, leader.told)
+		leader.set(true, leader.upTo())
 		time.Sleep(time.Second)
 		require.Len(t, w.notifications(), 1)
 	})
@@ -170,7 +177,7 @@ func TestAskedOfAnother(t *testing.T) {
 		w.register("a")
 		w.reminder("r", 60)
 		time.Sleep(2 * time.Second)
-		leader.set(false, leader.told)
+		leader.set(false, leader.upTo())
 		time.Sleep(61 * time.Minute)
 		require.Equal(t, aggregates.NotificationPending, w.only().Status)
 
