@@ -114,6 +114,7 @@ func BenchmarkBareEngine(b *testing.B) {
 					w.insert.BindText(8, string(r.Data))
 					w.insert.BindText(9, string(r.Metadata))
 					w.insert.BindInt64(10, 0)
+					w.insert.BindInt64(11, 0)
 					require.NoError(b, execute(w.insert))
 				}
 				require.NoError(b, execute(w.commit))
