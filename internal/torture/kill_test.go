@@ -48,11 +48,11 @@ func newKilling(r *run, seed uint64) *killing {
 // killing is a service that is ended at any moment.
 type killing struct {
 	*run
-	rng    *rand.Rand
-	fault  func(v *service) // ends v
-	crowds []crowd
+	rng   *rand.Rand
+	fault func(v *service) // ends v
 
 	mu      sync.Mutex
+	crowds  []crowd       // those not called yet
 	answers int           // to come before the kill
 	enough  chan struct{} // closed when they have
 }
@@ -145,13 +145,24 @@ func (k *killing) round(i int) {
 
 // call moves a crowd, if c has the next one, so that all of it is reminded in a moment.
 func (k *killing) call(ctx context.Context, c *client) error {
+	h := k.next(c)
+	if h == nil {
+		return nil
+	}
+	start := time.Now().Add(time.Hour + 300*time.Millisecond).UTC().Truncate(time.Microsecond)
+	return c.do(ctx, c.move(h, start))
+}
+
+// next gives the next crowd, where it is c's to call; nil otherwise.
+func (k *killing) next(c *client) *happening {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if len(k.crowds) == 0 || k.crowds[0].c != c {
 		return nil
 	}
 	h := k.crowds[0].h
 	k.crowds = k.crowds[1:]
-	start := time.Now().Add(time.Hour + 300*time.Millisecond).UTC().Truncate(time.Microsecond)
-	return c.do(ctx, c.move(h, start))
+	return h
 }
 
 func (k *killing) waitFor(answered <-chan struct{}) {
