@@ -93,8 +93,8 @@ func TestPlannerOverHistories(t *testing.T) {
 		}
 	})
 	c.log(t)
-	if t.Failed() {
-		return
+	if t.Failed() || c.histories < 100 {
+		return // so few say nothing of shares
 	}
 	for _, what := range []string{"move", "decline", "opt-out", "delete", "waiting list", "capacity", "contact", "announcement", "crash", "checkpoint 0"} {
 		if 20*c.had[what] < c.histories {
