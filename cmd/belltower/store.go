@@ -43,12 +43,7 @@ func storeServeCommand(env []string, o output) *cobra.Command {
 			"can share it.\n\n" +
 			"  BELLTOWER_ESDB_USERS  who may use it, as login:password,login:password; default:\n" +
 			"                        everybody who reaches the address, which must be this machine's",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage(fmt.Errorf("store serve takes no arguments, and was given %q", args[0]))
-			}
-			return nil
-		},
+		Args: noArguments("store serve"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.check("--listen (BELLTOWER_ESDB_LISTEN)", "--tls-cert (BELLTOWER_ESDB_TLS_CERT)", values); err != nil {
 				return err
