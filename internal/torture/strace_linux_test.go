@@ -116,19 +116,22 @@ func busiest(calls []call, names string) (most int) {
 	return most
 }
 
-// goneOnWith finds files that were synced with success after a sync of the same
-// handle had failed.
+// lasting are the files that nothing else could be made from again.
+var lasting = regexp.MustCompile(`/(events|keys)\.db(-wal)?$`)
+
+// goneOnWith finds files that answers rest on and that were synced with success
+// after a sync of the same handle had failed.
 func goneOnWith(calls []call) (wrong []string) {
-	broken := map[string]bool{} // descriptors
+	broken := map[string]call{} // by descriptor
 	for _, c := range calls {
-		switch {
+		switch failed, ok := broken[c.fd]; {
 		case c.name == "close":
 			delete(broken, c.fd)
-		case !strings.HasSuffix(c.name, "sync"):
+		case !strings.HasSuffix(c.name, "sync") || !lasting.MatchString(c.path):
 		case c.failed:
-			broken[c.fd] = true
-		case c.done && broken[c.fd]:
-			wrong = append(wrong, fmt.Sprintf("%s of %s, handle %s", c.name, c.path, c.fd))
+			broken[c.fd] = c
+		case c.done && ok:
+			wrong = append(wrong, fmt.Sprintf("%s of %s, handle %s, on which %s of %s had failed", c.name, c.path, c.fd, failed.name, failed.path))
 		}
 	}
 	return wrong
