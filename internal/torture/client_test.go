@@ -23,8 +23,7 @@ type client struct {
 	patient bool
 	// dying: between a power cut and the end of the process nothing can be read
 	// either, so that an answer 500 is no fault. It acknowledges nothing.
-	dying   bool
-	refused func() // is called after each such answer; nil: nothing
+	dying bool
 
 	after  string // Consistency-Token of the last write
 	open   *act   // its answer is not known
@@ -127,9 +126,6 @@ func (c *client) try(ctx context.Context, a *act) (again bool, err error) {
 	}
 	if come && got.header.Get("Retry-After") == "" {
 		return false, fmt.Errorf("%s %s answered %d without Retry-After: %v", a.method, a.path, got.status, got.body)
-	}
-	if come && c.refused != nil {
-		c.refused()
 	}
 	if come && c.patient {
 		return true, nil
