@@ -48,10 +48,10 @@ var faults = []fault{
 		[][]string{{"internal/torture", "^TestPowerCut$"}},
 	},
 	{
-		"keys are handed out after a failed sync", "keys/take.go",
-		"		r.failed = f.err",
-		"		r.failed = nil",
-		[][]string{{"keys", "^TestOnlyAFailedSyncIsFinal$"}},
+		"the keys' connection goes on after a failed sync", "keys/keys.go",
+		"			r.suspect = true",
+		"			r.suspect = false",
+		[][]string{{"keys", "^TestTakesAgainOnceTheFileCanBeWritten$"}},
 	},
 	{
 		"the planner's checkpoint before its commands", "reminders/planner.go",
