@@ -57,7 +57,7 @@ var faults = []fault{
 		"the planner's checkpoint before its commands", "reminders/planner.go",
 		"	touch, err := p.applyFacts(ctx, b.Records)\n",
 		"	_ = p.table.change(func() error { return p.table.setMark(markPlanned, last) })\n	touch, err := p.applyFacts(ctx, b.Records)\n",
-		[][]string{histories, simulation},
+		[][]string{{"reminders", "^TestKilledBeforeItHasPlanned$"}},
 	},
 	{
 		"the read models' checkpoint without their rows", "projections/writer.go",
