@@ -105,15 +105,15 @@ func (b *body) json(flags *pflag.FlagSet, read readTime) (map[string]any, error)
 	return object, nil
 }
 
-// flagsOf has the flag that each field of the service's comes from; its
-// annotations keep it beside the command.
-func (b *body) annotate(cmd *cobra.Command) {
+// annotate keeps beside a command which flag each field comes from, so that a
+// refusal names that; parent is the field that the object stands in.
+func (b *body) annotate(cmd *cobra.Command, parent ...string) {
 	if cmd.Annotations == nil {
 		cmd.Annotations = map[string]string{}
 	}
 	for _, f := range b.fields {
 		if f.name != "" {
-			cmd.Annotations["field:"+f.name] = f.flag
+			cmd.Annotations["field:"+strings.Join(append(parent, f.name), ".")] = f.flag
 		}
 	}
 }
@@ -121,7 +121,7 @@ func (b *body) annotate(cmd *cobra.Command) {
 // told says a problem as people read it: every fault on a line, by the flag that
 // it came from.
 func (a *app) told(cmd *cobra.Command, p *client.Problem) error {
-	text := p.Error()
+	text := strings.Replace(p.Error(), "; see errors", "", 1) // they follow
 	for _, f := range p.Errors {
 		name := f.Field
 		if flag, ok := cmd.Annotations["field:"+f.Field]; ok {

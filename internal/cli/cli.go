@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,8 +74,9 @@ const GroupID = "client"
 // app is one run of the command line.
 type app struct {
 	Options
-	connection connection
+	connection Connection
 	json       bool
+	quiet      bool
 	in         terminal
 	out        terminal
 	err        terminal
@@ -107,6 +109,10 @@ func takes(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == len(names):
+			// What a script leaves empty by mistake must not mean all of them.
+			if i := slices.Index(args, ""); i >= 0 {
+				return usage("%s takes %s, and it is empty", cmd.CommandPath(), names[i])
+			}
 			return nil
 		case len(names) == 0:
 			return usage("%s takes no arguments, and was given %q", cmd.CommandPath(), args[0])
@@ -118,6 +124,9 @@ func takes(names ...string) cobra.PositionalArgs {
 // does makes the body of a command of what it asks.
 func (a *app) does(what func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		if f := cmd.Flags().Lookup("event"); f != nil && f.Changed && f.Value.String() == "" {
+			return usage("--event: it is empty")
+		}
 		c, err := a.client()
 		if err != nil {
 			return err

@@ -27,20 +27,24 @@ const (
 // Variables are the names of those that say which service is asked, and as whom.
 var Variables = []string{urlVariable, tokenVariable, tokenFileVariable}
 
-// connection says which service is asked, and as whom.
-type connection struct {
-	url, tokenFile string
+// Connection says which service is asked, and as whom.
+type Connection struct {
+	URL       string // empty: BELLTOWER_URL, else the local one
+	TokenFile string // empty: BELLTOWER_TOKEN, BELLTOWER_TOKEN_FILE, else the local one
 }
 
 // connect gives a command, and those below it, the flags for that.
 func (a *app) connect(cmd *cobra.Command) {
-	a.connection.register(cmd.PersistentFlags())
+	a.connection.Register(cmd.PersistentFlags())
 	cmd.PersistentFlags().BoolVar(&a.json, "json", false, "print what the service answers, for programs: lists as one item a line")
+	cmd.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, one a line; and nothing of what has none")
+	cmd.MarkFlagsMutuallyExclusive("json", "quiet")
 }
 
-func (n *connection) register(flags *pflag.FlagSet) {
-	flags.StringVar(&n.url, "url", "", "address of the service ("+urlVariable+"; default: where 'belltower serve' listens with the settings of this folder)")
-	flags.StringVar(&n.tokenFile, "token-file", "", "file with the token ("+tokenFileVariable+", or the token itself in "+tokenVariable+"; default: the one kept by a service on this machine)")
+// Register declares --url and --token-file.
+func (n *Connection) Register(flags *pflag.FlagSet) {
+	flags.StringVar(&n.URL, "url", "", "address of the service ("+urlVariable+"; default: where 'belltower serve' listens with the settings of this folder)")
+	flags.StringVar(&n.TokenFile, "token-file", "", "file with the token ("+tokenFileVariable+", or the token itself in "+tokenVariable+"; default: the one kept by a service on this machine)")
 }
 
 // patience is how long a command tries again where the service can't answer now.
@@ -48,21 +52,20 @@ const patience = 10 * time.Second
 
 // client is the client for the service that is meant.
 func (a *app) client() (*client.Client, error) {
-	address, token, err := a.connection.resolve(a.Env, a.Local)
+	address, token, err := a.connection.Resolve(a.Env, a.Local)
 	if err != nil {
 		return nil, err
 	}
 	return &client.Client{URL: address, Token: token, Patience: patience}, nil
 }
 
-// Resolve says which service the environment names, else the local one, and the
-// token for it; an empty one where there is none.
-func Resolve(env map[string]string, local func() (Local, error)) (address, token string, err error) {
-	return (&connection{}).resolve(env, local)
-}
+// Named tells whether a service is named at all, by flag or variable.
+func (n *Connection) Named(env map[string]string) bool { return n.URL != "" || env[urlVariable] != "" }
 
-func (n *connection) resolve(env map[string]string, local func() (Local, error)) (address, token string, err error) {
-	address, source := n.url, "--url"
+// Resolve gives the address of the service and the token for it, an empty one
+// where there is none. A wrong flag, variable or setting is an *Error.
+func (n *Connection) Resolve(env map[string]string, local func() (Local, error)) (address, token string, err error) {
+	address, source := n.URL, "--url"
 	if address == "" {
 		address, source = env[urlVariable], urlVariable
 	}
@@ -94,8 +97,8 @@ func (n *connection) resolve(env map[string]string, local func() (Local, error))
 }
 
 // token is the one that is named for the client.
-func (n *connection) token(env map[string]string) (string, error) {
-	path, source := n.tokenFile, "--token-file"
+func (n *Connection) token(env map[string]string) (string, error) {
+	path, source := n.TokenFile, "--token-file"
 	if path == "" {
 		if token := env[tokenVariable]; token != "" {
 			return token, nil

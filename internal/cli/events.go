@@ -86,7 +86,7 @@ func (a *app) listEvents() *cobra.Command {
 			print := func() error {
 				return list(ctx, a, c, listing{
 					path: "/v1/events", query: query, limit: limit, none: "There are no such events.",
-					table: columns("[ID]", "STARTS", "TITLE", "LOCATION", "PARTICIPANTS", "STATUS"),
+					table: columns("[ID]", "[STARTS]", "TITLE", "LOCATION?", "PARTICIPANTS?", "STATUS"),
 				}, func(e event) []string {
 					taken := fmt.Sprint(e.ParticipantCount)
 					if e.Capacity != nil {
@@ -172,7 +172,7 @@ func (a *app) eventHistory() *cobra.Command {
 		return a.andWatch(ctx, c, watch, client.Stream{EventID: args[0], Types: storyFacts}, func() error {
 			return list(ctx, a, c, listing{
 				path: one("/v1/events", args[0], "history"), limit: limit, none: "Nothing has happened.",
-				table: columns("REVISION", "WHEN", "BY", "[WHAT]", "DETAILS"),
+				table: columns("REVISION", "[WHEN]", "BY", "[WHAT]", "DETAILS"),
 			}, func(f fact) []string {
 				return []string{fmt.Sprint(f.Revision), shownExactly(f.OccurredAt, zone), f.Actor, f.Type, f.gist()}
 			})

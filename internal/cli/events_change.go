@@ -240,7 +240,7 @@ func (a *app) deleteEvent() *cobra.Command {
 // done says that something without an answer of its own is done; programs see
 // that by the exit code.
 func (a *app) done(what string) error {
-	if !a.json {
+	if !a.json && !a.quiet {
 		a.say("%s\n", what)
 	}
 	return nil

@@ -339,6 +339,9 @@ func (i *importing) tell() error {
 		}
 		return i.raw(document)
 	}
+	if i.quiet {
+		return nil
+	}
 	r := i.imported
 	i.say("added %d", r.Added)
 	if r.Waitlisted > 0 {

@@ -113,7 +113,7 @@ func (a *app) listNotifications() *cobra.Command {
 		return a.andWatch(ctx, c, watch, client.Stream{EventID: of, Types: notificationFacts}, func() error {
 			return list(ctx, a, c, listing{
 				path: path, query: query, limit: limit, none: "There are no such notifications.",
-				table: columns("[ID]", "DUE", "STATUS", "CHANNEL", "ATTEMPTS", "MESSAGE OR ERROR"),
+				table: columns("[ID]", "[DUE]", "[STATUS]", "CHANNEL?", "ATTEMPTS?", "MESSAGE OR ERROR"),
 			}, func(n notification) []string {
 				says := value(n.Message)
 				if n.LastError != nil {

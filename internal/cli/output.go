@@ -34,10 +34,25 @@ func decode[T any](document []byte) (v T, err error) {
 	return v, nil
 }
 
-// show prints one resource: as JSON where that is wanted, else as people read it.
+// id prints the id of what the service has answered, where it has one.
+func (a *app) id(document []byte) error {
+	v, err := decode[struct {
+		ID string `json:"id"`
+	}](document)
+	if err != nil || v.ID == "" {
+		return err
+	}
+	return a.raw([]byte(v.ID))
+}
+
+// show prints one resource: as JSON or its id where that is wanted, else as
+// people read it.
 func show[T any](a *app, document []byte, details func(T) details) error {
-	if a.json {
+	switch {
+	case a.json:
 		return a.raw(document)
+	case a.quiet:
+		return a.id(document)
 	}
 	v, err := decode[T](document)
 	if err != nil {
@@ -63,20 +78,23 @@ func list[T any](ctx context.Context, a *app, c *client.Client, l listing, row f
 			return err
 		}
 		n++
-		if a.json {
-			if err := a.raw(item); err != nil {
-				return err
+		switch {
+		case a.json:
+			err = a.raw(item)
+		case a.quiet:
+			err = a.id(item)
+		default:
+			var v T
+			if v, err = decode[T](item); err == nil {
+				l.table.row(row(v)...)
 			}
-			continue
 		}
-		v, err := decode[T](item)
 		if err != nil {
 			return err
 		}
-		l.table.row(row(v)...)
 	}
 	switch {
-	case a.json:
+	case a.json, a.quiet:
 		return nil
 	case n == 0:
 		a.say("%s\n", l.none)

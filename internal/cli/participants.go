@@ -92,7 +92,7 @@ func (a *app) listParticipants() *cobra.Command {
 		return a.andWatch(ctx, c, watch, client.Stream{EventID: args[0], Types: participantFacts}, func() error {
 			return list(ctx, a, c, listing{
 				path: one("/v1/events", args[0], "participants"), query: query, limit: limit, none: "There are no such participants.",
-				table: columns("[ID]", "NAME", "EMAIL", "PHONE", "RESPONSE", "STATUS"),
+				table: columns("[ID]", "NAME", "EMAIL", "PHONE?", "RESPONSE?", "STATUS"),
 			}, func(p participant) []string {
 				return []string{p.ID, p.Name, p.Email, value(p.Phone), p.Response, p.states()}
 			})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func (a *app) listReminders() *cobra.Command {
 		return a.andWatch(ctx, c, watch, client.Stream{EventID: args[0], Types: reminderFacts}, func() error {
 			return list(ctx, a, c, listing{
 				path: one("/v1/events", args[0], "reminders"), none: "There are no reminders.",
-				table: columns("[ID]", "DUE", "CHANNELS", "MESSAGE"),
+				table: columns("[ID]", "[DUE]", "CHANNELS?", "MESSAGE"),
 			}, func(r reminder) []string { return []string{r.ID, span(r.MinutesBefore), r.channels(), r.Message} })
 		})
 	})
@@ -72,8 +73,11 @@ func (a *app) addReminder() *cobra.Command {
 		ValidArgsFunction: a.completeEvents,
 	}
 	fields := &body{}
-	cmd.Flags().StringVar(&before, "before", "", "how long before the start: 90m, 2h, 1d (default: 60m)")
+	cmd.Flags().StringVar(&before, "before", "", "how long before the start: 90m, 2h, 1d; a bare number is of minutes (default: 60m)")
 	fields.add("before", "minutes_before", func(readTime) (any, error) {
+		if minutes, err := strconv.Atoi(before); err == nil {
+			return minutes, nil
+		}
 		d, err := parseSpan(before)
 		if err != nil {
 			return nil, err
@@ -142,6 +146,7 @@ func (a *app) announce() *cobra.Command {
 	audience.texts(cmd.Flags(), "status", "status", "only to those of this status: confirmed, waitlisted, released")
 	audience.texts(cmd.Flags(), "response", "response", "only to those of this response: needs_action, accepted, declined, tentative")
 	fields.annotate(cmd)
+	audience.annotate(cmd, "audience")
 	complete(cmd, "status", "confirmed", "waitlisted", "released")
 	complete(cmd, "response", "needs_action", "accepted", "declined", "tentative")
 	key := keyed(cmd.Flags())

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -13,21 +14,25 @@ import (
 type column struct {
 	title string
 	whole bool // it is never cut, as an id: half of one is none
+	extra bool // it is left out where there is no room
 }
 
-// table has its columns aligned. On a terminal it is cut to the width, widest
-// columns first; where not even that helps, each row is a block of lines.
+// table has its columns aligned. On a terminal it is made to fit: extra columns
+// are left out, the last first, then the widest are cut; where not even that
+// helps, each row is a block of lines.
 type table struct {
 	columns []column
 	rows    [][]string
 }
 
-// columns makes a table; a title in brackets is of a column that is never cut.
+// columns makes a table. A title in brackets is of a column that is never cut;
+// one that ends in ? is of one that may be left out.
 func columns(titles ...string) *table {
 	t := &table{}
 	for _, title := range titles {
-		name, whole := strings.CutPrefix(title, "[")
-		t.columns = append(t.columns, column{strings.TrimSuffix(name, "]"), whole})
+		title, extra := strings.CutSuffix(title, "?")
+		title, whole := strings.CutPrefix(title, "[")
+		t.columns = append(t.columns, column{strings.TrimSuffix(title, "]"), whole, extra})
 	}
 	return t
 }
@@ -48,7 +53,7 @@ const (
 
 func (t *table) print(to io.Writer, on terminal) error {
 	widths := t.widths()
-	if fits := on.width(); fits > 0 && !shrink(widths, t.columns, fits) {
+	if fits := on.width(); fits > 0 && !t.fit(widths, fits) {
 		return t.blocks(to, on, fits)
 	}
 	titles := make([]string, len(t.columns))
@@ -64,13 +69,18 @@ func (t *table) print(to io.Writer, on terminal) error {
 	return err
 }
 
+// leftOut is the width of a column that isn't shown.
+const leftOut = -1
+
 func line(out *strings.Builder, cells []string, widths []int, paint func(int, string) string) {
+	pad := 0
 	for i, cell := range cells {
-		text := ansi.Truncate(cell, widths[i], "…")
-		out.WriteString(paint(i, text))
-		if i < len(cells)-1 {
-			out.WriteString(strings.Repeat(" ", widths[i]-ansi.StringWidth(text)) + gap)
+		if widths[i] == leftOut {
+			continue
 		}
+		text := ansi.Truncate(cell, widths[i], "…")
+		out.WriteString(strings.Repeat(" ", pad) + paint(i, text))
+		pad = widths[i] - ansi.StringWidth(text) + len(gap)
 	}
 	out.WriteString("\n")
 }
@@ -86,25 +96,47 @@ func (t *table) widths() []int {
 	return widths
 }
 
-// shrink takes from the widest column until all fit, and tells whether they do.
-func shrink(widths []int, columns []column, fits int) bool {
-	total := len(gap) * (len(widths) - 1)
-	for _, w := range widths {
-		total += w
+// fit makes the table as narrow as that, and tells whether it could.
+func (t *table) fit(widths []int, fits int) bool {
+	for i := len(widths) - 1; i >= 0 && t.least(widths) > fits; i-- {
+		if t.columns[i].extra {
+			widths[i] = leftOut
+		}
 	}
-	for ; total > fits; total-- {
+	if t.least(widths) > fits {
+		return false
+	}
+	for total(widths) > fits {
 		widest := -1
 		for i, w := range widths {
-			if !columns[i].whole && w > narrowest && (widest < 0 || w > widths[widest]) {
+			if !t.columns[i].whole && (widest < 0 || w > widths[widest]) {
 				widest = i
 			}
-		}
-		if widest < 0 {
-			return false
 		}
 		widths[widest]--
 	}
 	return true
+}
+
+// least is how narrow it can be made without leaving out more.
+func (t *table) least(widths []int) int {
+	cut := slices.Clone(widths)
+	for i, w := range cut {
+		if !t.columns[i].whole {
+			cut[i] = min(w, narrowest)
+		}
+	}
+	return total(cut)
+}
+
+func total(widths []int) int {
+	sum := -len(gap)
+	for _, w := range widths {
+		if w != leftOut {
+			sum += w + len(gap)
+		}
+	}
+	return sum
 }
 
 // blocks prints each row as lines of a title and a value.
@@ -150,7 +182,10 @@ func (d details) print(to io.Writer, on terminal, fits int) error {
 			}
 			value = strings.ReplaceAll(ansi.Wrap(value, max(room, 1), ""), "\n", "\n"+margin)
 		}
-		out.WriteString(on.paint(bold, one.name) + strings.Repeat(" ", longest-ansi.StringWidth(one.name)+len(gap)))
+		out.WriteString(on.paint(bold, one.name))
+		if !strings.HasPrefix(value, "\n") {
+			out.WriteString(strings.Repeat(" ", longest-ansi.StringWidth(one.name)+len(gap)))
+		}
 		out.WriteString(on.paint(colours[value], value) + "\n")
 	}
 	_, err := io.WriteString(to, out.String())
