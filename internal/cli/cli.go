@@ -127,6 +127,9 @@ func (a *app) does(what func(ctx context.Context, c *client.Client, args []strin
 		if f := cmd.Flags().Lookup("event"); f != nil && f.Changed && f.Value.String() == "" {
 			return usage("--event: it is empty")
 		}
+		if a.json && a.quiet {
+			return usage("--json and --quiet ask for two things: give one")
+		}
 		c, err := a.client()
 		if err != nil {
 			return err

@@ -38,7 +38,6 @@ func (a *app) connect(cmd *cobra.Command) {
 	a.connection.Register(cmd.PersistentFlags())
 	cmd.PersistentFlags().BoolVar(&a.json, "json", false, "print what the service answers, for programs: lists as one item a line")
 	cmd.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, one a line; and nothing of what has none")
-	cmd.MarkFlagsMutuallyExclusive("json", "quiet")
 }
 
 // Register declares --url and --token-file.

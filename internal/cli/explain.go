@@ -153,7 +153,7 @@ func (a *app) explain(x explanation, n notification) error {
 		}
 	}
 	d.add("what to do", advice(n, p))
-	return d.print(a.Out, a.out, a.out.width())
+	return d.print(a.Out, a.out, a.out.columns)
 }
 
 // reasons say what a code in a fact means.

@@ -58,7 +58,7 @@ func show[T any](a *app, document []byte, details func(T) details) error {
 	if err != nil {
 		return err
 	}
-	return details(v).print(a.Out, a.out, a.out.width())
+	return details(v).print(a.Out, a.out, a.out.columns)
 }
 
 // listing is a list to be printed.

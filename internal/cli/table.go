@@ -53,7 +53,7 @@ const (
 
 func (t *table) print(to io.Writer, on terminal) error {
 	widths := t.widths()
-	if fits := on.width(); fits > 0 && !t.fit(widths, fits) {
+	if fits := on.columns; fits > 0 && !t.fit(widths, fits) {
 		return t.blocks(to, on, fits)
 	}
 	titles := make([]string, len(t.columns))

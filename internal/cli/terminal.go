@@ -8,13 +8,18 @@ import (
 
 // terminal is what is known of where something is read from or written to.
 type terminal struct {
-	file   *os.File // nil: no terminal
-	colour bool
+	file    *os.File // nil: no terminal
+	columns int      // as they were when it was looked at; 0: no terminal, so that nothing has to fit
+	colour  bool
 }
 
 func terminalOf(stream any) terminal {
 	if f, ok := stream.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return terminal{file: f}
+		width, _, err := term.GetSize(int(f.Fd()))
+		if err != nil || width <= 0 {
+			width = 80
+		}
+		return terminal{file: f, columns: width}
 	}
 	return terminal{}
 }
@@ -27,18 +32,6 @@ func (t terminal) coloured(env map[string]string) terminal {
 }
 
 func (t terminal) there() bool { return t.file != nil }
-
-// width is how many columns there are; 0 where nothing has to fit.
-func (t terminal) width() int {
-	if !t.there() {
-		return 0
-	}
-	width, _, err := term.GetSize(int(t.file.Fd()))
-	if err != nil || width <= 0 {
-		return 80
-	}
-	return width
-}
 
 // Codes of ECMA-48 for what stands out.
 const (
