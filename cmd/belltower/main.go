@@ -37,9 +37,8 @@ func main() {
 // output is where a command writes: what was asked for, and what it says about its work.
 type output struct{ out, err io.Writer }
 
-// run does what args ask for, with the environment env ("NAME=value"), until
-// ctx ends, and gives the exit code.
-func run(ctx context.Context, args, env []string, o output) int {
+// rootCommand has all commands below it.
+func rootCommand(env []string, o output) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "belltower",
 		Short:         "Event scheduling whose reminders are never lost, and always explainable",
@@ -49,13 +48,20 @@ func run(ctx context.Context, args, env []string, o output) int {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetArgs(args)
 	root.SetOut(o.out)
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(serveCommand(env, o), demoCommand(o), doctorCommand(env, o), auditCommand(env, o),
 		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
 	clientCommands(root, env, o)
+	return root
+}
+
+// run does what args ask for, with the environment env ("NAME=value"), until
+// ctx ends, and gives the exit code.
+func run(ctx context.Context, args, env []string, o output) int {
+	root := rootCommand(env, o)
+	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/charmbracelet/x/ansi"
+	"github.com/clipperhouse/displaywidth"
 )
 
 // column is one of a table.
@@ -78,9 +78,9 @@ func line(out *strings.Builder, cells []string, widths []int, paint func(int, st
 		if widths[i] == leftOut {
 			continue
 		}
-		text := ansi.Truncate(cell, widths[i], "…")
+		text := displaywidth.TruncateString(cell, widths[i], "…")
 		out.WriteString(strings.Repeat(" ", pad) + paint(i, text))
-		pad = widths[i] - ansi.StringWidth(text) + len(gap)
+		pad = widths[i] - displaywidth.String(text) + len(gap)
 	}
 	out.WriteString("\n")
 }
@@ -88,9 +88,9 @@ func line(out *strings.Builder, cells []string, widths []int, paint func(int, st
 func (t *table) widths() []int {
 	widths := make([]int, len(t.columns))
 	for i, c := range t.columns {
-		widths[i] = ansi.StringWidth(c.title)
+		widths[i] = displaywidth.String(c.title)
 		for _, row := range t.rows {
-			widths[i] = max(widths[i], ansi.StringWidth(row[i]))
+			widths[i] = max(widths[i], displaywidth.String(row[i]))
 		}
 	}
 	return widths
@@ -169,27 +169,50 @@ func (d *details) add(name, value string) {
 func (d details) print(to io.Writer, on terminal, fits int) error {
 	longest := 0
 	for _, one := range d {
-		longest = max(longest, ansi.StringWidth(one.name))
+		longest = max(longest, displaywidth.String(one.name))
 	}
 	var out strings.Builder
 	for _, one := range d {
-		margin := strings.Repeat(" ", longest+len(gap))
-		value := clean(one.value)
-		if room := fits - longest - len(gap); fits > 0 && ansi.StringWidth(value) > room {
-			if room < narrowest || !strings.Contains(value, " ") {
-				margin, room = "", fits
-				value = "\n" + value
-			}
-			value = strings.ReplaceAll(ansi.Wrap(value, max(room, 1), ""), "\n", "\n"+margin)
+		value, name := clean(one.value), on.paint(bold, one.name)
+		width, room := displaywidth.String(value), fits-longest-len(gap)
+		switch {
+		case fits == 0, width <= room:
+			out.WriteString(name + strings.Repeat(" ", longest-displaywidth.String(one.name)+len(gap)) + on.paint(colours[value], value) + "\n")
+		case room >= narrowest && strings.Contains(value, " "):
+			margin := strings.Repeat(" ", longest+len(gap))
+			out.WriteString(name + margin[displaywidth.String(one.name):] + strings.Join(wrap(value, room), "\n"+margin) + "\n")
+		default:
+			out.WriteString(name + "\n" + strings.Join(wrap(value, fits), "\n") + "\n")
 		}
-		out.WriteString(on.paint(bold, one.name))
-		if !strings.HasPrefix(value, "\n") {
-			out.WriteString(strings.Repeat(" ", longest-ansi.StringWidth(one.name)+len(gap)))
-		}
-		out.WriteString(on.paint(colours[value], value) + "\n")
 	}
 	_, err := io.WriteString(to, out.String())
 	return err
+}
+
+// wrap breaks text between words into lines that fit; a word that doesn't has
+// lines of its own.
+func wrap(text string, fits int) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case displaywidth.String(line+" "+word) <= fits:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+		for displaywidth.String(line) > fits {
+			start := displaywidth.TruncateString(line, fits, "")
+			if start == "" { // one character is wider than all there is
+				break
+			}
+			lines = append(lines, start)
+			line = line[len(start):]
+		}
+	}
+	return append(lines, line)
 }
 
 // clean makes one line of text that others have written, and leaves nothing in

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/charmbracelet/x/ansi"
+	"github.com/clipperhouse/displaywidth"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -44,9 +44,9 @@ func TestTables(t *testing.T) {
 45b4e0a2  Évenson…
 `, printed(t, bells(), fixed(18)))
 	require.Equal(t, `id     23dda44e
-title  Bell-
-       ringing
-       course for
+title  Bell-ringi
+       ng course
+       for
        beginners
 place  鐘樓 the
        tower
@@ -70,7 +70,7 @@ func TestTablesFit(t *testing.T) {
 		width := rapid.IntRange(36, 200).Draw(t, "width")
 		out := printed(t, table, fixed(width))
 		for line := range strings.Lines(out) {
-			require.LessOrEqual(t, ansi.StringWidth(strings.TrimSuffix(line, "\n")), width, "%q", out)
+			require.LessOrEqual(t, displaywidth.String(strings.TrimSuffix(line, "\n")), width, "%q", out)
 		}
 		require.Equal(t, len(table.rows), strings.Count(out, "23dda44e-4448-5a12-84d4-c2a8292da79c"), "%q", out)
 	})
