@@ -249,8 +249,11 @@ func TestClientMistakes(t *testing.T) {
 // The same command with the same key is done once.
 func TestClientKeys(t *testing.T) {
 	c := asking(t)
-	require.Equal(t, c.event("--key", "k-1", "--start", "2099-06-01T18:00:00Z"), c.event("--key", "k-1", "--start", "2099-06-01T18:00:00Z"))
-	require.NotEqual(t, c.event(), c.event())
+	same := []string{"--key", "k-1", "--start", "2099-06-01T18:00:00Z"}
+	first, again := c.event(same...), c.event(same...)
+	require.Equal(t, first, again)
+	first, another := c.event(), c.event()
+	require.NotEqual(t, first, another)
 	require.Equal(t, 3, strings.Count(c.does("events", "list", "-q"), "\n"))
 }
 

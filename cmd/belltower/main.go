@@ -72,7 +72,7 @@ func run(ctx context.Context, args, env []string, o output) int {
 		code = exitUsage
 	}
 	if code == exitUsage {
-		fmt.Fprintf(o.err, "Run '%s --help' for what there is.\n", cmd.CommandPath())
+		fmt.Fprintln(o.err, "Run '"+cmd.CommandPath()+" --help' for what there is.")
 	}
 	return code
 }

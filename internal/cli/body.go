@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -131,10 +132,10 @@ func (a *app) told(cmd *cobra.Command, p *client.Problem) error {
 		}
 		text += fmt.Sprintf("\n  %s: %s (%s)", name, f.Message, f.Code)
 	}
-	switch {
-	case p.Status == 401:
+	switch p.Status {
+	case http.StatusUnauthorized:
 		text += fmt.Sprintf("\n  Give the token in %s, or its file with --token-file", tokenVariable)
-	case p.Status == 412:
+	case http.StatusPreconditionFailed:
 		text += "\n  It has been changed since that revision: look at it again"
 	}
 	return &plain{text, p}

@@ -19,8 +19,8 @@ import (
 // Variables of the environment.
 const (
 	urlVariable       = "BELLTOWER_URL"
-	tokenVariable     = "BELLTOWER_TOKEN"      //nolint:gosec // the name of one
-	tokenFileVariable = "BELLTOWER_TOKEN_FILE" //nolint:gosec // the name of one
+	tokenVariable     = "BELLTOWER_TOKEN"
+	tokenFileVariable = "BELLTOWER_TOKEN_FILE"
 	adminVariable     = "BELLTOWER_ADMIN_TOKEN"
 )
 

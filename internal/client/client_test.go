@@ -80,13 +80,13 @@ func TestRefusals(t *testing.T) {
 func TestPatience(t *testing.T) {
 	var asked atomic.Int64
 	fails := func(w http.ResponseWriter, n int64) bool {
-		switch {
-		case n == 1:
+		switch n {
+		case 1:
 			w.Header().Set("Retry-After", "0")
 			problem(w, 503, "unavailable")
-		case n == 2:
+		case 2:
 			panic(http.ErrAbortHandler) // the connection breaks off
-		case n == 3:
+		case 3:
 			problem(w, 429, "slow_down")
 		default:
 			return false
