@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -16,16 +17,17 @@ import (
 
 var update = flag.Bool("update", false, "write docs/cli-reference.md anew")
 
-// Every block of sh in docs/cli.md does what it says, in order, in the folder of a service.
+// Every block of sh in docs/cli.md does what it says, in order, in the folder of
+// a service; and so do the README's lines.
 func TestDocsOfTheCommandLine(t *testing.T) {
 	shell, err := exec.LookPath("sh")
 	if err != nil {
 		t.Skip("there is no sh to run the lines of docs/cli.md")
 	}
 	folder := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(folder, configFile), []byte("listen: "+freeAddress(t)+"\n"), 0o600))
-	p := launch(t, launchOptions{args: []string{"serve"}, change: func(cmd *exec.Cmd) { cmd.Dir = folder }})
+	p := launch(t, launchOptions{args: []string{"serve", "--listen", "127.0.0.1:0"}, change: func(cmd *exec.Cmd) { cmd.Dir = folder }})
 	p.await(t)
+	require.NoError(t, os.WriteFile(filepath.Join(folder, configFile), []byte("listen: "+strings.TrimPrefix(p.url, "http://")+"\n"), 0o600))
 	until(t, "it is ready", func() bool {
 		got, err := demoClient{url: p.url}.ask(t.Context(), "GET", "/readyz", "", nil)
 		return err == nil && got.status == 200
@@ -37,6 +39,12 @@ func TestDocsOfTheCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	script, blocks := blocksOf(string(doc), "sh")
 	require.GreaterOrEqual(t, blocks, 11)
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, lines, found := strings.Cut(string(readme), "\n```sh\nEVENT=$(belltower")
+	require.True(t, found)
+	more, _ := blocksOf("```sh\nEVENT=$(belltower"+lines[:strings.Index(lines, "```\n")]+"```\n", "sh")
+	script += more
 	cmd := exec.CommandContext(t.Context(), shell, "-eu", "-c", script)
 	cmd.Dir = folder
 	cmd.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + folder}
@@ -55,8 +63,11 @@ func TestDocsOfTheCommandLine(t *testing.T) {
 	require.Equal(t, made[0], made[1], "the same key makes one event")
 }
 
+// watcher is a command that goes on until it is ended.
+var watcher = regexp.MustCompile(`belltower watch| --watch\b`)
+
 // blocksOf gives the lines of the blocks in a language, as one script. What goes
-// on until Ctrl-C is ended.
+// on until it is interrupted is ended.
 func blocksOf(doc, language string) (script string, blocks int) {
 	var lines []string
 	inside := false
@@ -67,9 +78,10 @@ func blocksOf(doc, language string) (script string, blocks int) {
 			blocks++
 		case inside && line == "```\n":
 			inside = false
-		case inside && strings.HasSuffix(line, "# until Ctrl-C\n"):
+		case inside && watcher.MatchString(line):
+			command, _, _ := strings.Cut(strings.TrimSpace(line), " # ")
 			// It may be ended before it has begun, on a machine with much to do.
-			lines = append(lines, strings.TrimSuffix(line, "# until Ctrl-C\n")+"& W=$!; sleep 1; kill $W; wait $W || true\n")
+			lines = append(lines, command+" & W=$!; sleep 1; kill $W; wait $W || true\n")
 		case inside:
 			lines = append(lines, line)
 		}

@@ -138,6 +138,21 @@ func TestImportsRace(t *testing.T) {
 	require.Equal(t, n, strings.Count(c.does("participants", "list", event, "-q"), "\n"))
 }
 
+// A line that was taken for somebody who is gone says nothing about who is there now.
+func TestImportOverAnotherByHand(t *testing.T) {
+	c := asking(t)
+	event := c.event()
+	const file = "name,email,phone\nAnn,ann@example.org,+43 1 234 5678\n"
+	c.imports(exitOK, event, file)
+	c.does("participants", "update", strings.TrimSpace(c.does("participants", "list", event, "-q")), "--phone", "+43 1 999 9999")
+	out, _ := c.imports(exitOK, event, file)
+	require.Contains(t, out, "already there 1", "it was taken, and changed since")
+	c.does("participants", "remove", strings.TrimSpace(c.does("participants", "list", event, "-q")))
+	c.does("participants", "add", event, "--user", "ann@example.org", "--name", "Ann", "--email", "ann@example.org")
+	_, said := c.imports(cli.ExitPartly, event, file)
+	require.Contains(t, said, "Ann is registered already, with another phone")
+}
+
 // Broken off at any line, it is gone on with by running it again.
 func TestImportGoesOn(t *testing.T) {
 	c := asking(t)

@@ -179,7 +179,7 @@ func (i *importing) one(ctx context.Context, line csvLine) error {
 		return err
 	}
 	if p == nil {
-		return i.register(ctx, line, true)
+		return i.register(ctx, line)
 	}
 	return i.registered(ctx, line, p)
 }
@@ -197,19 +197,34 @@ func (i *importing) registered(ctx context.Context, line csvLine, p *participant
 	// The line may have been taken before: its participant was changed since, or
 	// the service writes a phone number otherwise.
 	reply, err := i.post(ctx, line, "")
-	if err == nil && reply.Header.Get("Idempotent-Replayed") == "true" {
-		i.imported.Unchanged++
-		return nil
-	}
-	var problem *client.Problem
-	if errors.As(err, &problem) && problem.Code == "duplicate_participant" {
-		return fmt.Errorf("%s is registered already, with another %s; --update changes that", p.Name, strings.Join(different, ", "))
-	}
-	if err == nil { // they were removed meanwhile
+	otherwise := fmt.Errorf("%s is registered already, with another %s; --update changes that", p.Name, strings.Join(different, ", "))
+	switch {
+	case duplicate(err):
+		return otherwise
+	case err != nil:
+		return err
+	case !replayed(reply): // they were removed meanwhile
 		return i.added(reply)
 	}
-	return err
+	before, err := decode[participant](reply.Body)
+	if err != nil {
+		return err
+	}
+	if before.ID != p.ID { // the line was taken, for somebody who was removed since
+		return otherwise
+	}
+	i.imported.Unchanged++
+	return nil
 }
+
+// duplicate tells whether somebody is registered already.
+func duplicate(err error) bool {
+	var problem *client.Problem
+	return errors.As(err, &problem) && problem.Code == "duplicate_participant"
+}
+
+// replayed tells whether an answer is that to the same request before.
+func replayed(r client.Reply) bool { return r.Header.Get("Idempotent-Replayed") == "true" }
 
 // change gives p the details of a line.
 func (i *importing) change(ctx context.Context, line csvLine, p *participant) error {
@@ -237,28 +252,15 @@ func (i *importing) change(ctx context.Context, line csvLine, p *participant) er
 // register adds somebody who isn't in the roster. The key of the request comes
 // from the line alone, so that whoever repeats it, at whatever time, adds nobody
 // twice. Who was added and is gone was removed; then the key is another one.
-func (i *importing) register(ctx context.Context, line csvLine, again bool) error {
+func (i *importing) register(ctx context.Context, line csvLine) error {
 	for before := ""; ; {
 		reply, err := i.post(ctx, line, before)
-		var problem *client.Problem
-		if errors.As(err, &problem) && problem.Code == "duplicate_participant" && again {
-			// Somebody else was faster.
-			if i.roster, err = loadRoster(ctx, i.client, i.event); err != nil {
-				return err
-			}
-			p, err := i.roster.match(line)
-			if err != nil {
-				return err
-			}
-			if p != nil {
-				return i.registered(ctx, line, p)
-			}
-			return i.register(ctx, line, false)
-		}
-		if err != nil {
+		switch {
+		case duplicate(err):
+			return i.overtaken(ctx, line, err)
+		case err != nil:
 			return err
-		}
-		if reply.Header.Get("Idempotent-Replayed") != "true" {
+		case !replayed(reply):
 			return i.added(reply)
 		}
 		p, err := decode[participant](reply.Body)
@@ -266,6 +268,7 @@ func (i *importing) register(ctx context.Context, line csvLine, again bool) erro
 			return err
 		}
 		now, err := i.client.Do(ctx, client.Request{Method: http.MethodGet, Path: one("/v1/participants", p.ID), After: reply.Token()})
+		var problem *client.Problem
 		switch {
 		case err == nil:
 			if p, err = decode[participant](now.Body); err != nil {
@@ -280,6 +283,29 @@ func (i *importing) register(ctx context.Context, line csvLine, again bool) erro
 			return err
 		}
 	}
+}
+
+// overtaken sees to a line about somebody whom another has registered since the
+// roster was read. Lists show that a moment after refusals do.
+func (i *importing) overtaken(ctx context.Context, line csvLine, refusal error) (err error) {
+	for range 5 {
+		if i.roster, err = loadRoster(ctx, i.client, i.event); err != nil {
+			return err
+		}
+		p, err := i.roster.match(line)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			return i.registered(ctx, line, p)
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return refusal
 }
 
 func (i *importing) added(reply client.Reply) error {
