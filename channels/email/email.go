@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wneessen/go-mail/smtp"
 	"golang.org/x/net/idna"
 
 	"github.com/belltower/belltower/channels"
@@ -142,6 +143,16 @@ func (c *Channel) Try(ctx context.Context, m channels.Message) (result channels.
 		return classify(at, err), lastWords(err)
 	}
 	return channels.Result{Outcome: channels.Accepted, Ref: "<" + id + ">"}, words
+}
+
+// Probe connects and authenticates as Send does, and sends nothing. words are the
+// server's, where it refuses.
+func (c *Channel) Probe(ctx context.Context) (result channels.Result, words string) {
+	err := c.session(ctx, false, func(*smtp.Client) error { return nil })
+	if err != nil {
+		return classify(connecting, err), lastWords(err)
+	}
+	return channels.Result{Outcome: channels.Accepted}, ""
 }
 
 // address is an address as SMTP takes it.

@@ -185,6 +185,22 @@ func TestTryGivesTheServersWords(t *testing.T) {
 	require.NotContains(t, result.Detail, "no such user")
 }
 
+// A probe logs in and sends nothing.
+func TestProbe(t *testing.T) {
+	s := serve(t, false)
+	result, words := s.channel(t, login).Probe(t.Context())
+	require.Equal(t, channels.Accepted, result.Outcome, words)
+	require.Equal(t, 1, s.logins)
+	require.Empty(t, s.utf8, "MAIL was not said")
+	wrong := func(o *email.Options) { o.Username, o.Password = username, "guessed" }
+	result, words = s.channel(t, wrong).Probe(t.Context())
+	require.Equal(t, channels.Broken, result.Outcome)
+	require.Contains(t, words, "535")
+	gone := func(o *email.Options) { o.Port = closedPort(t) }
+	result, _ = s.channel(t, gone).Probe(t.Context())
+	require.Equal(t, channels.Later, result.Outcome, result.Detail)
+}
+
 func TestNewRefuses(t *testing.T) {
 	for name, change := range map[string]func(*email.Options){
 		"security": func(o *email.Options) { o.Security = "" },

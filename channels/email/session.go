@@ -40,9 +40,18 @@ const partingTime = 2 * time.Second
 // is not used, as it doesn't tell whether the end of the mail was sent, and ends
 // a mail that was cut short, as if it were whole, when it says goodbye.
 func (c *Channel) transact(ctx context.Context, to address, body []byte) (words string, at stage, err error) {
+	utf8 := to.needsUTF8() || c.from.needsUTF8()
+	err = c.session(ctx, utf8, func(client *smtp.Client) error {
+		words, at, err = hand(client, c.from, to, utf8, body)
+		return err
+	})
+	return words, at, err
+}
+
+// session connects and authenticates, and has something done on the connection.
+func (c *Channel) session(ctx context.Context, utf8 bool, do func(*smtp.Client) error) error {
 	var connection net.Conn
 	unhook := func() bool { return true }
-	utf8 := to.needsUTF8() || c.from.needsUTF8()
 	client, err := c.dial(ctx, utf8, func(conn net.Conn) {
 		connection = conn
 		// Nothing else reaches into reads and writes when ctx ends.
@@ -54,15 +63,15 @@ func (c *Channel) transact(ctx context.Context, to address, body []byte) (words 
 		}
 	}()
 	if err != nil {
-		return "", connecting, err
+		return err
 	}
-	words, at, err = hand(client, c.from, to, utf8, body)
+	err = do(client)
 	if err == nil || hasAnswer(err) {
 		// What was begun has been answered, so the goodbye ends no mail.
 		_ = connection.SetDeadline(time.Now().Add(partingTime))
 		_ = client.Quit()
 	}
-	return words, at, err
+	return err
 }
 
 // dial connects and authenticates. It tells of the connection as soon as there is one.

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"time"
+
+	"github.com/belltower/belltower/internal/client"
 )
 
 // demoClient asks the service as any client does.
@@ -59,42 +58,14 @@ func (r reply) token() string { return r.header.Get("Consistency-Token") }
 
 // ask makes a request; after is a Consistency-Token that it is to see.
 func (c demoClient) ask(ctx context.Context, method, path, after string, body any) (reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var sent io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return reply{}, err
-		}
-		sent = bytes.NewReader(data)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, c.url+path, sent)
+	asked := &client.Client{URL: c.url, Token: c.token}
+	answer, err := asked.Ask(ctx, client.Request{Method: method, Path: path, Body: body, Key: c.key, After: after})
 	if err != nil {
 		return reply{}, err
 	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if c.key != "" {
-		r.Header.Set("Idempotency-Key", c.key)
-	}
-	if after != "" {
-		r.Header.Set("Consistency-Token", after)
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return reply{}, err
-	}
-	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return reply{}, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
-	}
-	got := reply{status: answer.StatusCode, header: answer.Header}
-	if len(data) > 0 {
-		if err := json.Unmarshal(data, &got.body); err != nil {
+	got := reply{status: answer.Status, header: answer.Header}
+	if len(answer.Body) > 0 {
+		if err := json.Unmarshal(answer.Body, &got.body); err != nil {
 			return reply{}, fmt.Errorf("%s %s: the answer is not a JSON object: %w", method, path, err)
 		}
 	}

@@ -3,11 +3,18 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/belltower/belltower/internal/cli"
+	"github.com/belltower/belltower/internal/client"
 )
 
 // finding is what one check of the doctor's says.
@@ -29,13 +36,12 @@ const (
 
 // examination is one run of the doctor's.
 type examination struct {
-	settings settings
-	data     string
-	url      string // of a server; empty: where the folder is in use, the one that its settings name
-	listen   string
-	token    string
-	now      func() time.Time
-	findings []finding
+	settings   settings
+	env        map[string]string
+	connection cli.Connection // to a server; none is named: where the folder is in use, the one that its settings name
+	data       string
+	now        func() time.Time
+	findings   []finding
 }
 
 func (e *examination) add(check string, state verdict, found, advice string) {
@@ -44,51 +50,76 @@ func (e *examination) add(check string, state verdict, found, advice string) {
 
 func doctorCommand(env []string, o output) *cobra.Command {
 	values := environment(env)
-	e := &examination{now: time.Now}
-	var s settings
+	e := &examination{now: time.Now, env: values}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with a data folder and the service on it",
-		Long: "Looks at the data folder (lock, files, free space, keys), the clock, the time zones and,\n" +
-			"where a service runs, what it says of itself, holes that its auditor found included;\n" +
-			"and says what to do about each finding. While no service runs, the log and the keys are\n" +
-			"opened, which finishes what a killed process has left; else nothing is changed.\n\n" +
-			"The service's token is taken from BELLTOWER_ADMIN_TOKEN or from the data folder.\n\n" +
-			"Exit code 0: nothing is failing. 1: it could not be done. 3: something is failing.",
+		Long: "Looks at the configuration, the data folder (lock, files, free space, keys), the clock,\n" +
+			"the time zones, the providers (it logs in and sends nothing) and, where a service runs,\n" +
+			"its clock and what it says of itself, holes that its auditor found included; and says\n" +
+			"what to do about each finding. While no service runs, the log and the keys are opened,\n" +
+			"which finishes what a killed process has left; else nothing is changed.\n\n" +
+			"With --url or BELLTOWER_URL that service is looked at, wherever it runs, and the data\n" +
+			"folder only where there is one.\n\n" +
+			"Exit code 0: nothing is failing. 1: it could not be done. 2: a wrong flag or argument.\n" +
+			"3: something is failing.",
 		Args: noArguments("doctor"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.resolve(cmd.Flags(), values); err != nil {
+			configured, err := e.configuration(cmd.Flags())
+			if err != nil {
 				return err
 			}
-			e.settings, e.data, e.listen, e.token = s, s.data, s.listen, s.adminToken
-			e.run(cmd.Context())
+			e.data = e.settings.data
+			if err := e.run(cmd.Context(), configured); err != nil {
+				return err
+			}
 			return e.tell(o.out, asJSON)
 		},
 	}
-	s.register(cmd.Flags())
-	cmd.Flags().StringVar(&e.url, "url", "", "address of the running service (default: from --listen, where the folder is in use)")
+	e.settings.register(cmd.Flags())
+	e.connection.Register(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return cmd
 }
 
-// run makes all checks.
-func (e *examination) run(ctx context.Context) {
-	if e.folder() {
+// run makes all checks; configured tells whether the settings may be relied on.
+func (e *examination) run(ctx context.Context, configured bool) error {
+	// A wrong address or token is a mistake of the caller's, and no finding.
+	url, token, err := e.connection.Resolve(e.env, func() (cli.Local, error) {
+		return cli.Local{URL: "http://" + reachable(e.settings.listen), TokenFile: filepath.Join(e.data, adminTokenFile)}, nil
+	})
+	if err != nil {
+		return err
+	}
+	ask := e.connection.Named(e.env)
+	if !e.elsewhere() && e.folder() {
 		inUse := e.lock()
 		e.files()
 		e.space()
 		if !inUse {
 			e.log(ctx)
-		} else if e.url == "" {
-			e.url = "http://" + reachable(e.listen)
 		}
+		ask = ask || inUse
 	}
 	e.clock()
 	e.timeZones(e.settings)
-	if e.url != "" {
-		e.server(ctx)
+	if configured {
+		e.providers(ctx)
 	}
+	if ask {
+		defer client.CloseIdle()
+		e.server(ctx, &client.Client{URL: url, Token: token})
+	}
+	return nil
+}
+
+// elsewhere tells whether the service that is named has its folder on another
+// machine, as far as can be seen: none is named here, and there is none.
+func (e *examination) elsewhere() bool {
+	_, named := e.settings.sources["data"]
+	_, err := os.Stat(e.data)
+	return e.connection.Named(e.env) && !named && errors.Is(err, fs.ErrNotExist)
 }
 
 // tell prints the findings.
@@ -108,9 +139,9 @@ func (e *examination) tell(out io.Writer, asJSON bool) error {
 	} else {
 		to := &lines{out: out}
 		for _, f := range e.findings {
-			to.say("%-8s %-12s %s\n", f.State, f.Check, f.Found)
+			to.say("%-8s %-13s %s\n", f.State, f.Check, f.Found)
 			if f.Advice != "" {
-				to.say("%21s → %s\n", "", f.Advice)
+				to.say("%22s → %s\n", "", f.Advice)
 			}
 		}
 	}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/belltower/belltower/internal/client"
 )
 
 // reachable makes an address to connect to of one to listen on.
@@ -28,27 +26,21 @@ func reachable(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
+// answerTime is how long a service that is well takes at most.
+const answerTime = 10 * time.Second
+
 // ask gets an answer of the service's.
-func (e *examination) ask(ctx context.Context, path string, into any) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func ask(ctx context.Context, c *client.Client, path string, into any) (client.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(e.url, "/")+path, nil)
+	reply, err := c.Ask(ctx, client.Request{Method: http.MethodGet, Path: path})
 	if err != nil {
-		return 0, err
+		return reply, err
 	}
-	if e.token != "" {
-		request.Header.Set("Authorization", "Bearer "+e.token)
+	if err := json.Unmarshal(reply.Body, into); err != nil {
+		return reply, fmt.Errorf("%s%s answers %d and no JSON: is that Belltower?", c.URL, path, reply.Status)
 	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
-	if err != nil {
-		return 0, err
-	}
-	return answer.StatusCode, json.Unmarshal(body, into)
+	return reply, nil
 }
 
 // serverStats is what the doctor reads of GET /v1/stats.
@@ -74,41 +66,57 @@ type serverStats struct {
 }
 
 // server looks at what a running service says of itself.
-func (e *examination) server(ctx context.Context) {
-	defer http.DefaultClient.CloseIdleConnections()
-	if e.token == "" {
-		if kept, err := os.ReadFile(filepath.Join(e.data, adminTokenFile)); err == nil {
-			e.token = strings.TrimSpace(string(kept))
-		}
-	}
+func (e *examination) server(ctx context.Context, c *client.Client) {
 	var ready struct {
-		Status string `json:"status"`
 		Detail string `json:"detail"`
 	}
-	status, err := e.ask(ctx, "/readyz", &ready)
+	asked := e.now()
+	reply, err := ask(ctx, c, "/readyz", &ready)
 	switch {
 	case err != nil:
 		e.add("service", failing, err.Error(), "name its address with --url; if it is right, the service hangs: look at its log")
 		return
-	case status != http.StatusOK:
+	case reply.Status != http.StatusOK:
 		e.add("service", failing, "it is not ready: "+ready.Detail, "wait while it catches up after a start; if it lasts, look at its log")
 	default:
-		e.add("service", good, e.url+" is ready", "")
+		e.add("service", good, c.URL+" is ready", "")
 	}
+	e.clocks(reply.Header.Get("Date"), asked, e.now())
 	var stats serverStats
-	status, err = e.ask(ctx, "/v1/stats", &stats)
+	reply, err = ask(ctx, c, "/v1/stats", &stats)
 	switch {
 	case err != nil:
 		e.add("statistics", failing, err.Error(), "look at the service's log")
 		return
-	case status == http.StatusUnauthorized:
-		e.add("statistics", warning, "the service doesn't take the token", "give it in "+adminTokenVariable)
+	case reply.Status == http.StatusUnauthorized:
+		e.add("statistics", warning, "the service doesn't take the token", "give the token in BELLTOWER_TOKEN, or its file with --token-file")
 		return
-	case status != http.StatusOK:
-		e.add("statistics", failing, fmt.Sprintf("GET /v1/stats answers %d", status), "look at the service's log")
+	case reply.Status != http.StatusOK:
+		e.add("statistics", failing, fmt.Sprintf("GET /v1/stats answers %d", reply.Status), "look at the service's log")
 		return
 	}
 	e.judge(stats)
+}
+
+// clocksApart is how much the two clocks may differ.
+const clocksApart = 5 * time.Second
+
+// clocks compares the clock of the service, in whole seconds, with this one,
+// which showed asked before and heard after its answer.
+func (e *examination) clocks(date string, asked, heard time.Time) {
+	theirs, err := http.ParseTime(date)
+	if err != nil {
+		return // somebody in between takes it away; the clock itself has been looked at
+	}
+	ahead, behind := theirs.Sub(heard), asked.Sub(theirs.Add(time.Second))
+	switch advice := "set both by NTP: reminders go out by the service's clock"; {
+	case ahead > clocksApart:
+		e.add("clocks", warning, fmt.Sprintf("the service's is %s ahead of this machine's", ahead.Round(time.Second)), advice)
+	case behind > clocksApart:
+		e.add("clocks", warning, fmt.Sprintf("the service's is %s behind this machine's", behind.Round(time.Second)), advice)
+	default:
+		e.add("clocks", good, "the service's and this machine's agree", "")
+	}
 }
 
 // behindAfter is the lag of the planner that is worth a word, in seconds.
@@ -131,7 +139,7 @@ func (e *examination) judge(s serverStats) {
 	}
 	switch p := s.Processor; {
 	case p.State != "running":
-		e.add("sending", warning, fmt.Sprintf("stopped, with %d due", p.Due), "start it with POST /v1/processor/start, if that isn't meant so")
+		e.add("sending", warning, fmt.Sprintf("stopped, with %d due", p.Due), "run 'belltower processor start', if that isn't meant so")
 	case p.OldestDueSeconds > behindAfter:
 		e.add("sending", warning, fmt.Sprintf("%d are due, the first for %.0f s", p.Due, p.OldestDueSeconds), "look at the channels: a rate limit, or a provider that doesn't answer")
 	default:

@@ -13,9 +13,11 @@ import (
 	_ "time/tzdata" // so that time zones are known on a machine without them
 
 	"github.com/spf13/cobra"
+
+	"github.com/belltower/belltower/internal/cli"
 )
 
-// Exit codes.
+// Exit codes. Those of the commands that ask a service stand in internal/cli.
 const (
 	exitOK      = 0
 	exitFailure = 1 // it was asked rightly and could not be done
@@ -35,9 +37,8 @@ func main() {
 // output is where a command writes: what was asked for, and what it says about its work.
 type output struct{ out, err io.Writer }
 
-// run does what args ask for, with the environment env ("NAME=value"), until
-// ctx ends, and gives the exit code.
-func run(ctx context.Context, args, env []string, o output) int {
+// rootCommand has all commands below it.
+func rootCommand(env []string, o output) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "belltower",
 		Short:         "Event scheduling whose reminders are never lost, and always explainable",
@@ -47,23 +48,48 @@ func run(ctx context.Context, args, env []string, o output) int {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetArgs(args)
 	root.SetOut(o.out)
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(serveCommand(env, o), demoCommand(o), doctorCommand(env, o), auditCommand(env, o),
 		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
-	err := root.ExecuteContext(ctx)
+	clientCommands(root, env, o)
+	return root
+}
+
+// run does what args ask for, with the environment env ("NAME=value"), until
+// ctx ends, and gives the exit code.
+func run(ctx context.Context, args, env []string, o output) int {
+	root := rootCommand(env, o)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	fmt.Fprintln(o.err, "belltower:", err)
-	if wrong := (*usageError)(nil); errors.As(err, &wrong) || !ran(root) {
-		fmt.Fprintln(o.err, "Run 'belltower --help' for what there is.")
-		return exitUsage
+	code := exitCode(err)
+	if !ran(root) {
+		code = exitUsage
 	}
-	if bad := (*foundError)(nil); errors.As(err, &bad) {
+	if code == exitUsage {
+		fmt.Fprintln(o.err, "Run '"+cmd.CommandPath()+" --help' for what there is.")
+	}
+	return code
+}
+
+func exitCode(err error) int {
+	var (
+		wrong *usageError
+		bad   *foundError
+		coded *cli.Error
+	)
+	switch {
+	case errors.As(err, &wrong):
+		return exitUsage
+	case errors.As(err, &bad):
 		return exitFound
+	case errors.As(err, &coded):
+		return coded.Code
 	}
 	return exitFailure
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/belltower/belltower/httpapi"
+	"github.com/belltower/belltower/internal/cli"
 )
 
 // settings is how serve runs.
@@ -261,7 +263,7 @@ func environment(env []string) map[string]string {
 // unknownVariables gives the names that look like settings and are none.
 func unknownVariables(env map[string]string) []string {
 	known := map[string]bool{configVariable: true}
-	for _, name := range secretVariables {
+	for _, name := range slices.Concat(secretVariables, cli.Variables) {
 		known[name] = true
 	}
 	for _, f := range new(settings).flags() {

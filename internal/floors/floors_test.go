@@ -51,6 +51,8 @@ var table = map[string]folder{
 	"projections":           {floor: 2, imports: []string{"events", "eventstore", "calendar", "keys"}},
 	"reminders":             {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "channels", "calendar", "keys"}},
 	"httpapi":               {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "calendar"}},
+	"internal/client":       {floor: 0},
+	"internal/cli":          {floor: 1, imports: []string{"internal/client"}},
 	"cmd/...":               {floor: 4, all: true},
 	"internal/...":          {floor: 5, all: true, helper: true},
 }
