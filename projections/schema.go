@@ -260,6 +260,20 @@ func unreadable(err error) bool {
 	return false
 }
 
+// DiskFailed tells whether err, of a query, says that read.db can't be read now,
+// as when its disk is gone. The same query may succeed later.
+func DiskFailed(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case sqlitecodes.SQLITE_IOERR, sqlitecodes.SQLITE_CANTOPEN, sqlitecodes.SQLITE_FULL, sqlitecodes.SQLITE_BUSY:
+		return true
+	}
+	return false
+}
+
 // begin makes an empty database at path, in place of any other.
 func begin(ctx context.Context, path string) (*writer, error) {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
