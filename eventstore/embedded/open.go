@@ -110,7 +110,7 @@ func open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := check(w.conn, path); err != nil {
+	if err := w.check(path, o.Logger); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	checkpoints, err := openCheckpointer(path)
