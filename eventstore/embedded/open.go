@@ -106,6 +106,9 @@ func open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkWAL(path); err != nil {
+		return nil, err
+	}
 	w, err := openWriter(path)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,143 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/belltower/belltower/eventstore"
+)
+
+// The file format of SQLite's write-ahead log: https://sqlite.org/fileformat2.html#walformat
+const (
+	walHeader   = 32
+	frameHeader = 24
+)
+
+// checkWAL looks whether the write-ahead log beside path, which a process that
+// was ended has left, is as it was written. SQLite takes it up to the first frame
+// whose sum differs, as it can't tell a commit that was cut off from a bit that
+// was lost in one that was acknowledged. Here both can be told, but for the last
+// commit: a commit that another one follows was on disk before that was written.
+func checkWAL(path string) error {
+	path += "-wal"
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	err = readWAL(file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+func readWAL(file io.ReaderAt) error {
+	w, ok, err := openWAL(file)
+	if err != nil || !ok {
+		return err
+	}
+	broken, sum := 0, w.sum // the first frame whose sum differs, and the sum up to it
+	f, ok, err := w.frame(1)
+	for n := 1; ok && err == nil; n++ {
+		is := f.sumAfter(w.order, sum)
+		if broken == 0 && f.salt == w.salt && is == f.sum {
+			sum = is
+			f, ok, err = w.frame(n + 1)
+			continue
+		}
+		var next frame
+		next, ok, err = w.frame(n + 1)
+		follows := func(sum walSum) bool {
+			return ok && f.commit && next.salt == w.salt && next.sumAfter(w.order, sum) == next.sum
+		}
+		followed := follows(f.sum)
+		if broken == 0 {
+			broken = n
+			followed = followed || follows(is) // it may be its own sum that is damaged
+		}
+		if followed {
+			return fmt.Errorf("%w: frame %d is not as it was written, and commits follow it", eventstore.ErrCorrupt, broken)
+		}
+		f = next
+	}
+	return err
+}
+
+// wal is what its header tells.
+type wal struct {
+	file  io.ReaderAt
+	order binary.ByteOrder // of the words that are summed up
+	page  int
+	salt  [8]byte
+	sum   walSum
+}
+
+// openWAL reads the header; ok is false where there is none, as of a log that
+// was never synced. It lies within a sector, so that it is never half there.
+func openWAL(file io.ReaderAt) (w wal, ok bool, err error) {
+	var header [walHeader]byte
+	if n, err := file.ReadAt(header[:], 0); errors.Is(err, io.EOF) && n < walHeader {
+		return wal{}, false, nil
+	} else if err != nil {
+		return wal{}, false, err
+	}
+	if header == [walHeader]byte{} {
+		return wal{}, false, nil
+	}
+	w = wal{file: file, order: binary.LittleEndian, page: int(binary.BigEndian.Uint32(header[8:])), salt: [8]byte(header[16:24])}
+	if header[3]&1 != 0 {
+		w.order = binary.BigEndian
+	}
+	w.sum = walSum{}.after(w.order, header[:24])
+	const magic, version = 0x377f0682, 3007000
+	if binary.BigEndian.Uint32(header[:])&^1 != magic || binary.BigEndian.Uint32(header[4:]) != version || w.sum != readSum(header[24:]) {
+		return wal{}, false, fmt.Errorf("%w: its header is not as it was written", eventstore.ErrCorrupt)
+	}
+	return w, true, nil
+}
+
+// frame is a page as a transaction has changed it.
+type frame struct {
+	bytes  []byte
+	commit bool // it is the last one of its transaction
+	salt   [8]byte
+	sum    walSum // of all frames up to this one, as it stands there
+}
+
+// frame reads the n-th frame, counted from 1; ok is false behind the last one.
+func (w wal) frame(n int) (f frame, ok bool, err error) {
+	size := frameHeader + w.page
+	bytes := make([]byte, size)
+	if read, err := w.file.ReadAt(bytes, walHeader+int64(n-1)*int64(size)); errors.Is(err, io.EOF) && read < size {
+		return frame{}, false, nil
+	} else if err != nil && !errors.Is(err, io.EOF) {
+		return frame{}, false, err
+	}
+	return frame{bytes, binary.BigEndian.Uint32(bytes[4:]) != 0, [8]byte(bytes[8:16]), readSum(bytes[16:])}, true, nil
+}
+
+// sumAfter is what the sum is to be behind frames whose sum is before.
+func (f frame) sumAfter(order binary.ByteOrder, before walSum) walSum {
+	return before.after(order, f.bytes[:8]).after(order, f.bytes[frameHeader:])
+}
+
+// walSum is SQLite's running sum.
+type walSum [2]uint32
+
+func readSum(b []byte) walSum {
+	return walSum{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
+}
+
+func (s walSum) after(order binary.ByteOrder, b []byte) walSum {
+	for ; len(b) >= 8; b = b[8:] {
+		s[0] += order.Uint32(b) + s[1]
+		s[1] += order.Uint32(b[4:]) + s[0]
+	}
+	return s
+}
