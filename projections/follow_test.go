@@ -105,6 +105,14 @@ func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
 		"an empty file": {func(t *testing.T, w *world, path string) {
 			require.NoError(t, os.WriteFile(path, nil, 0o600))
 		}, "can't be read"},
+		"a damaged page": {func(t *testing.T, w *world, path string) {
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			for i := len(content) - 4096; i < len(content); i++ {
+				content[i] ^= 0xa5
+			}
+			require.NoError(t, os.WriteFile(path, content, 0o600))
+		}, "the file is damaged"},
 		"a checkpoint behind the log's end": {func(t *testing.T, w *world, path string) {
 			w.putBack()
 			w.event("a", meeting("a"))
