@@ -280,15 +280,17 @@ func unreadable(err error) bool {
 	return false
 }
 
-// DiskFailed tells whether err, of a query, says that read.db can't be read now,
-// as when its disk is gone. The same query may succeed later.
-func DiskFailed(err error) bool {
+// Unreadable tells whether err, of a query, says that read.db can't be read: its
+// disk doesn't answer, which SQLite can't always tell from damage. The same query
+// may succeed later, or once the rows were built anew.
+func Unreadable(err error) bool {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return false
 	}
 	switch e.Code() & 0xff {
-	case sqlitecodes.SQLITE_IOERR, sqlitecodes.SQLITE_CANTOPEN, sqlitecodes.SQLITE_FULL, sqlitecodes.SQLITE_BUSY:
+	case sqlitecodes.SQLITE_IOERR, sqlitecodes.SQLITE_CANTOPEN, sqlitecodes.SQLITE_FULL, sqlitecodes.SQLITE_BUSY,
+		sqlitecodes.SQLITE_CORRUPT, sqlitecodes.SQLITE_NOTADB:
 		return true
 	}
 	return false

@@ -126,6 +126,20 @@ func (l *Log) End(ctx context.Context) (eventstore.Position, error) {
 // and returns up to limit of its records, of one stream where its name is given,
 // fewer once they hold maxBytes; all tells that there are no more.
 func (l *Log) read(ctx context.Context, query string, bind func(*sqlite.Stmt), stream string, limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
+	for range readTries {
+		records, all, err = l.try(ctx, query, bind, stream, limit, maxBytes)
+		if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultCorrupt {
+			break
+		}
+	}
+	return records, all, err
+}
+
+// readTries is how often a read is tried that SQLite calls one of a damaged file:
+// it says so of a disk that fails to answer once, too. Damage is there each time.
+const readTries = 3
+
+func (l *Log) try(ctx context.Context, query string, bind func(*sqlite.Stmt), stream string, limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
 	conn, err := l.readers.take(ctx, l.closing)
 	if err != nil {
 		return nil, false, err

@@ -69,6 +69,8 @@ func everything(t *testing.T, v *service) map[string]string {
 		got, err := v.api.ask(t.Context(), request{method: "GET", path: path})
 		require.NoError(t, err, "%s\n%s", path, v.logged())
 		if got.status >= 500 {
+			require.Equal(t, 503, got.status, "%s: %v\n%s", path, got.body, last(v.logged()))
+			require.NotEmpty(t, got.header.Get("Retry-After"), path)
 			all[path] = "error"
 			return nil
 		}
