@@ -205,13 +205,38 @@ func TestTheTallyIsMadeAnew(t *testing.T) {
 		`DELETE FROM meta WHERE key = 'tally'`,
 	} {
 		damage(t, file, sql)
-		l := mustOpen(t, dir, Options{})
+		l := mustOpen(t, dir, quiet())
 		records, err := l.ReadStream(t.Context(), "s", 0, 100)
 		require.NoError(t, err)
 		require.Len(t, records, 20)
 		require.NoError(t, l.Close())
 		require.Equal(t, is, readTally(t, file), sql)
 	}
+}
+
+// A process that is ended leaves a tally of most records, and the rest is read.
+func TestATallyIsKeptOnTheWay(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	total := 0
+	for i := 0; total < tallyEvery+100; i++ {
+		_, err := l.Append(t.Context(), fmt.Sprint("stream-", i), eventstore.NoStream, some(eventstore.MaxAppendRecords))
+		require.NoError(t, err)
+		total += eventstore.MaxAppendRecords
+	}
+	ended := t.TempDir()
+	for _, name := range []string{"events.db", "events.db-wal"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(ended, name), content, 0o600))
+	}
+	require.Regexp(t, fmt.Sprintf("^%d ", tallyEvery), readTally(t, filepath.Join(ended, "events.db")))
+	l = mustOpen(t, ended, Options{})
+	end, err := l.End(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, position(int64(total)), end)
+	require.NoError(t, l.Close())
+	require.Regexp(t, fmt.Sprintf("^%d ", total), readTally(t, filepath.Join(ended, "events.db")))
 }
 
 func readTally(t *testing.T, file string) string {

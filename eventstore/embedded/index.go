@@ -38,7 +38,7 @@ func mix(x uint64) uint64 {
 
 // tallyEvery is how many records may come after those of the tally in the file.
 // They are read when the log is opened.
-const tallyEvery = 1 << 16
+const tallyEvery = 1 << 14
 
 // keep writes t into the file, in the transaction that it is true after.
 func (w *writer) keep(t tally) error {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,29 +31,29 @@ func checkWAL(path string) error {
 	} else if err != nil {
 		return err
 	}
-	err = readWAL(file)
+	err = readWAL(bufio.NewReaderSize(file, 1<<20))
 	if err := errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
 }
 
-func readWAL(file io.ReaderAt) error {
+func readWAL(file io.Reader) error {
 	w, ok, err := openWAL(file)
 	if err != nil || !ok {
 		return err
 	}
 	broken, sum := 0, w.sum // the first frame whose sum differs, and the sum up to it
-	f, ok, err := w.frame(1)
+	f, ok, err := w.next()
 	for n := 1; ok && err == nil; n++ {
 		is := f.sumAfter(w.order, sum)
 		if broken == 0 && f.salt == w.salt && is == f.sum {
 			sum = is
-			f, ok, err = w.frame(n + 1)
+			f, ok, err = w.next()
 			continue
 		}
 		var next frame
-		next, ok, err = w.frame(n + 1)
+		next, ok, err = w.next()
 		follows := func(sum walSum) bool {
 			return ok && f.commit && next.salt == w.salt && next.sumAfter(w.order, sum) == next.sum
 		}
@@ -69,28 +70,26 @@ func readWAL(file io.ReaderAt) error {
 	return err
 }
 
-// wal is what its header tells.
+// wal is a file whose header was read.
 type wal struct {
-	file  io.ReaderAt
+	file  io.Reader
 	order binary.ByteOrder // of the words that are summed up
-	page  int
 	salt  [8]byte
 	sum   walSum
+	bytes [2][]byte // of this frame and of the one before
 }
 
 // openWAL reads the header; ok is false where there is none, as of a log that
 // was never synced. It lies within a sector, so that it is never half there.
-func openWAL(file io.ReaderAt) (w wal, ok bool, err error) {
+func openWAL(file io.Reader) (w wal, ok bool, err error) {
 	var header [walHeader]byte
-	if n, err := file.ReadAt(header[:], 0); errors.Is(err, io.EOF) && n < walHeader {
-		return wal{}, false, nil
-	} else if err != nil {
+	if ok, err := readAll(file, header[:]); err != nil || !ok {
 		return wal{}, false, err
 	}
 	if header == [walHeader]byte{} {
 		return wal{}, false, nil
 	}
-	w = wal{file: file, order: binary.LittleEndian, page: int(binary.BigEndian.Uint32(header[8:])), salt: [8]byte(header[16:24])}
+	w = wal{file: file, order: binary.LittleEndian, salt: [8]byte(header[16:24])}
 	if header[3]&1 != 0 {
 		w.order = binary.BigEndian
 	}
@@ -99,10 +98,13 @@ func openWAL(file io.ReaderAt) (w wal, ok bool, err error) {
 	if binary.BigEndian.Uint32(header[:])&^1 != magic || binary.BigEndian.Uint32(header[4:]) != version || w.sum != readSum(header[24:]) {
 		return wal{}, false, fmt.Errorf("%w: its header is not as it was written", eventstore.ErrCorrupt)
 	}
+	for i := range w.bytes {
+		w.bytes[i] = make([]byte, frameHeader+binary.BigEndian.Uint32(header[8:]))
+	}
 	return w, true, nil
 }
 
-// frame is a page as a transaction has changed it.
+// frame is a page as a transaction has changed it, until the next but one is read.
 type frame struct {
 	bytes  []byte
 	commit bool // it is the last one of its transaction
@@ -110,16 +112,23 @@ type frame struct {
 	sum    walSum // of all frames up to this one, as it stands there
 }
 
-// frame reads the n-th frame, counted from 1; ok is false behind the last one.
-func (w wal) frame(n int) (f frame, ok bool, err error) {
-	size := frameHeader + w.page
-	bytes := make([]byte, size)
-	if read, err := w.file.ReadAt(bytes, walHeader+int64(n-1)*int64(size)); errors.Is(err, io.EOF) && read < size {
-		return frame{}, false, nil
-	} else if err != nil && !errors.Is(err, io.EOF) {
+// next reads a frame; ok is false behind the last one.
+func (w *wal) next() (f frame, ok bool, err error) {
+	w.bytes[0], w.bytes[1] = w.bytes[1], w.bytes[0]
+	bytes := w.bytes[0]
+	if ok, err := readAll(w.file, bytes); err != nil || !ok {
 		return frame{}, false, err
 	}
 	return frame{bytes, binary.BigEndian.Uint32(bytes[4:]) != 0, [8]byte(bytes[8:16]), readSum(bytes[16:])}, true, nil
+}
+
+// readAll fills b; ok is false where the file ends before.
+func readAll(file io.Reader, b []byte) (ok bool, err error) {
+	_, err = io.ReadFull(file, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // sumAfter is what the sum is to be behind frames whose sum is before.
@@ -135,6 +144,13 @@ func readSum(b []byte) walSum {
 }
 
 func (s walSum) after(order binary.ByteOrder, b []byte) walSum {
+	if order == binary.LittleEndian { // without an indirect call for each word
+		for ; len(b) >= 8; b = b[8:] {
+			s[0] += binary.LittleEndian.Uint32(b) + s[1]
+			s[1] += binary.LittleEndian.Uint32(b[4:]) + s[0]
+		}
+		return s
+	}
 	for ; len(b) >= 8; b = b[8:] {
 		s[0] += order.Uint32(b) + s[1]
 		s[1] += order.Uint32(b[4:]) + s[0]
