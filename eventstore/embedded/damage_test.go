@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,7 +22,7 @@ func damage(t *testing.T, file, sql string) {
 	t.Helper()
 	conn, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
 	require.NoError(t, err)
-	require.NoError(t, sqlitex.ExecuteScript(conn, sql, nil))
+	require.NoError(t, sqlitex.ExecuteTransient(conn, sql, nil))
 	require.NoError(t, conn.Close())
 }
 
@@ -283,18 +284,29 @@ func TestALostBitIsNeverAnotherAnswer(t *testing.T) {
 
 func lookAtAll(t *testing.T, dir string, lengths map[string]int, bit int) (outcome string) {
 	l, err := Open(t.Context(), dir, quiet())
-	if err != nil {
-		require.ErrorContains(t, err, "events.db")
-		return "refused"
+	refused := err
+	if refused != nil {
+		require.ErrorContains(t, refused, "events.db", "bit %d", bit)
+		if !strings.Contains(refused.Error(), "index of the streams") {
+			return "refused"
+		}
+		mended := t.TempDir() // as docs/operations.md says
+		damage(t, filepath.Join(dir, "events.db"), fmt.Sprintf("VACUUM INTO '%s/events.db'", mended))
+		damage(t, filepath.Join(mended, "events.db"), "REINDEX events_stream")
+		l = mustOpen(t, mended, quiet())
 	}
 	defer func() { require.NoError(t, l.Close()) }()
 	total := 0
 	outcome = "all is there"
+	if refused != nil {
+		outcome = "refused, and mended"
+	}
 	for stream, length := range lengths {
 		total += length
 		records, err := l.ReadStream(t.Context(), stream, 0, 1000)
 		last, ok, lastErr := l.ReadLast(t.Context(), stream)
 		if err != nil || lastErr != nil {
+			require.NoError(t, refused, "bit %d: %s", bit, stream)
 			outcome = "reads are refused"
 			continue
 		}
