@@ -24,7 +24,7 @@ func (r *Ring) Erase(ctx context.Context, key int64) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("erase key %d: %w", key, context.Cause(ctx))
 	}
-	return r.withConn(func(conn *sqlite.Conn) error {
+	return r.change(func(conn *sqlite.Conn) error {
 		if r.waits(key) {
 			return fmt.Errorf("erase key %d: %w", key, ErrUnknownKey)
 		}
@@ -54,15 +54,21 @@ func (r *Ring) waits(number int64) bool {
 // emptyWAL moves all pages into the file itself and cuts the write-ahead log to
 // nothing: older images of a page stand in it until then.
 func emptyWAL(conn *sqlite.Conn) error {
-	busy := false
-	err := sqlitex.Execute(conn, "PRAGMA wal_checkpoint(TRUNCATE)", &sqlitex.ExecOptions{
+	busy, err := checkpoint(conn)
+	if err == nil && busy {
+		err = errors.New("another program is reading the file")
+	}
+	return err
+}
+
+// checkpoint moves the pages of the write-ahead log into the file, all of them
+// unless another program is busy with it.
+func checkpoint(conn *sqlite.Conn) (busy bool, err error) {
+	err = sqlitex.Execute(conn, "PRAGMA wal_checkpoint(TRUNCATE)", &sqlitex.ExecOptions{
 		ResultFunc: func(row *sqlite.Stmt) error {
 			busy = row.ColumnBool(0)
 			return nil
 		},
 	})
-	if err == nil && busy {
-		err = errors.New("another program is reading the file")
-	}
-	return err
+	return busy, err
 }

@@ -37,6 +37,13 @@ func (r *Ring) Key(number int64) (key []byte, err error) {
 	return key, err
 }
 
+// Conn is the ring's connection, to compare.
+func (r *Ring) Conn() *sqlite.Conn {
+	r.connMu.Lock()
+	defer r.connMu.Unlock()
+	return r.conn
+}
+
 // Hold keeps the database to itself from when it closes held until release is
 // closed.
 func (r *Ring) Hold(held chan<- struct{}, release <-chan struct{}) {

@@ -78,6 +78,7 @@ func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 	}
 	ring, err := newRing(conn, o.existing)
 	if err == nil {
+		ring.path = path
 		// The file's name must last as long as its first key.
 		err = syncDir(dir)
 	}
@@ -123,6 +124,11 @@ func openFile(path string, existing bool) (conn *sqlite.Conn, err error) {
 		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
 			return nil, fmt.Errorf("set %s: %w", pragma, err)
 		}
+	}
+	// What a process that ended after a failed sync left in the write-ahead log
+	// looks committed and may not be on disk; what comes behind it would be lost with it.
+	if _, err := checkpoint(conn); err != nil {
+		return nil, fmt.Errorf("move the write-ahead log into the file: %w", err)
 	}
 	return conn, nil
 }

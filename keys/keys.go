@@ -42,14 +42,16 @@ type Ring struct {
 	secret []byte // of Digest
 	cache  *cache
 
-	connMu sync.Mutex
-	conn   *sqlite.Conn // nil once closed
+	path string // of the file, empty without one
+
+	connMu  sync.Mutex
+	conn    *sqlite.Conn // nil once closed
+	suspect bool         // a sync failed on conn
 
 	makeBatch func(*sqlite.Conn) ([]ready, error) // tests put faults here
 
 	mu      sync.Mutex // never held over I/O
 	closed  bool
-	failed  error   // a sync failed: nothing more is handed out
 	ready   []ready // on disk and not yet taken, in the order of their numbers
 	refill  *refill // nil when none is under way
 	refills sync.WaitGroup
@@ -108,7 +110,11 @@ func (r *Ring) Close() error {
 	if r.conn == nil {
 		return nil
 	}
-	err := r.conn.Close()
+	var err error
+	if r.suspect {
+		err = r.renew() // closing syncs
+	}
+	err = errors.Join(err, r.conn.Close())
 	r.conn = nil
 	if err != nil {
 		return fmt.Errorf("close the key file: %w", err)
@@ -159,6 +165,38 @@ func (r *Ring) withConn(do func(*sqlite.Conn) error) error {
 		return ErrClosed
 	}
 	return do(r.conn)
+}
+
+// change is withConn for what writes. After a failed sync nobody knows what is on
+// disk, and the next one may succeed without having written it: so that
+// connection writes nothing more, and the next change opens another first.
+func (r *Ring) change(do func(*sqlite.Conn) error) error {
+	return r.withConn(func(conn *sqlite.Conn) error {
+		if r.suspect {
+			if err := r.renew(); err != nil {
+				return fmt.Errorf("%w: open it anew after a failed sync: %w", ErrUnavailable, err)
+			}
+		}
+		err := do(r.conn)
+		switch sqlite.ErrCode(err) {
+		case sqlite.ResultIOErrFsync, sqlite.ResultIOErrDirFsync:
+			r.suspect = true
+		}
+		return err
+	})
+}
+
+// renew puts a new connection in the place of one whose sync failed. The old one
+// is closed last: as long as it is open, SQLite knows which of the write-ahead
+// log's pages were never committed, and takes them for nothing.
+func (r *Ring) renew() error {
+	fresh, err := openFile(r.path, true)
+	if err != nil {
+		return err
+	}
+	err = r.conn.Close()
+	r.conn, r.suspect = fresh, false
+	return err
 }
 
 // newAEAD makes the cipher of a key, which draws its own random nonces. It is

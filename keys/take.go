@@ -33,8 +33,7 @@ type refill struct {
 // returned before, whether in this process or one before it. Numbers rise, start
 // at 1 and have gaps. Take waits only when the keys made ahead have run out. The
 // error matches ErrUnavailable when no more can be made at present, ErrClosed, or
-// ctx's error. After a failed sync it stays ErrUnavailable until the ring is
-// opened anew.
+// ctx's error.
 func (r *Ring) Take(ctx context.Context) (int64, error) {
 	for {
 		number, wait, err := r.take()
@@ -59,26 +58,23 @@ func (r *Ring) take() (number int64, wait *refill, err error) {
 	if r.closed {
 		return 0, nil, ErrClosed
 	}
-	if len(r.ready) <= lowWater && r.refill == nil && r.failed == nil {
+	if len(r.ready) <= lowWater && r.refill == nil {
 		f := &refill{done: make(chan struct{})}
 		r.refill = f
 		r.refills.Go(func() { r.run(f) })
 	}
-	switch {
-	case len(r.ready) > 0:
-		k := r.ready[0]
-		r.ready = r.ready[1:]
-		r.cache.put(k.number, k.aead)
-		return k.number, nil, nil
-	case r.failed != nil:
-		return 0, nil, r.failed
+	if len(r.ready) == 0 {
+		return 0, r.refill, nil
 	}
-	return 0, r.refill, nil
+	k := r.ready[0]
+	r.ready = r.ready[1:]
+	r.cache.put(k.number, k.aead)
+	return k.number, nil, nil
 }
 
 // run makes a batch and tells those who wait for it.
 func (r *Ring) run(f *refill) {
-	err := r.withConn(func(conn *sqlite.Conn) error {
+	err := r.change(func(conn *sqlite.Conn) error {
 		batch, err := r.makeBatch(conn)
 		// Under the connection's lock, so that Erase sees no key on disk before it
 		// can see that nobody has taken it.
@@ -91,11 +87,6 @@ func (r *Ring) run(f *refill) {
 	defer r.mu.Unlock()
 	if err != nil {
 		f.err = fmt.Errorf("%w: make %d keys: %w", ErrUnavailable, batchSize, err)
-	}
-	if code := sqlite.ErrCode(err); code == sqlite.ResultIOErrFsync || code == sqlite.ResultIOErrDirFsync {
-		// What a failed sync leaves on disk is anyone's guess, and the next one
-		// may succeed without having written it.
-		r.failed = f.err
 	}
 	r.refill = nil
 	close(f.done)

@@ -48,6 +48,7 @@ type auditor struct {
 	models   *projections.Models
 	planner  *planner
 	paused   func(channel string) bool
+	comesTo  func(channel string, due time.Time) bool
 	leads    func() bool // this instance plans and sends, and so knows what is on its way
 	kinds    map[string]aggregates.AddressKind
 	now      func() time.Time
@@ -66,9 +67,10 @@ type auditor struct {
 	missing  map[string]Hole // found by comparing
 }
 
-func newAuditor(o Options, p *planner, paused func(string) bool) *auditor {
+func newAuditor(o Options, p *planner, s *sender) *auditor {
 	return &auditor{
-		commands: o.Commands, store: o.Store, models: o.Models, planner: p, paused: paused, leads: leads(o.Leader), kinds: Kinds(o.Channels),
+		commands: o.Commands, store: o.Store, models: o.Models, planner: p,
+		paused: s.pausedOn, comesTo: s.comesTo, leads: leads(o.Leader), kinds: Kinds(o.Channels),
 		now: o.Now, logger: o.Logger, interval: time.Second, steered: make(chan struct{}, 1), missing: map[string]Hole{},
 		wall: o.Now().Round(0), checked: time.Now(),
 	}
@@ -163,8 +165,8 @@ func (a *auditor) checkOverdue(ctx context.Context) error {
 }
 
 // excused looks at the stream of one that the read models show as overdue, as
-// they may be behind. One that waits for its channel, or is in flight within its
-// claim, is on its way.
+// they may be behind. One that waits for its channel, or for others that were due
+// before it, or is in flight within its claim, is on its way.
 func (a *auditor) excused(ctx context.Context, late projections.Notification, now time.Time) (bool, error) {
 	n, err := a.notification(ctx, late.ID)
 	if err != nil {
@@ -173,7 +175,17 @@ func (a *auditor) excused(ctx context.Context, late projections.Notification, no
 	switch n.Status {
 	case aggregates.NotificationPending:
 		due := latest(n.ScheduledTime, n.NextAttempt)
-		return due.Add(grace).After(now) || (a.paused(n.Channel) && !now.After(n.Expires.Add(grace))), nil
+		if due.Add(grace).After(now) {
+			return true, nil
+		} else if now.After(n.Expires.Add(grace)) {
+			return false, nil
+		} else if a.paused(n.Channel) {
+			return true, nil
+		} else if !a.comesTo(n.Channel, due) {
+			return false, nil
+		}
+		lacks, err := a.rowLacks(ctx, n) // in what the channel goes by
+		return lacks == "", err
 	case aggregates.NotificationSending:
 		claim := time.Duration(n.ClaimMillis) * time.Millisecond
 		return n.ClaimedAt.At.Add(max(claim, grace)).After(now), nil

@@ -198,6 +198,24 @@ func TestAuditExcuses(t *testing.T) {
 			w.tune = func(all []channels.Registration) { all[0].Workers = 2 }
 		})
 	})
+	t.Run("more than its rate lets out", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.event(2*time.Hour, 0)
+			w.reminder("r", 60)
+			for i := range 40 {
+				w.register(fmt.Sprint("p", i))
+			}
+			at(30 * time.Minute)
+			w.spoil("DELETE FROM open WHERE id = (SELECT max(id) FROM open)")
+			for m := 2; m < 7; m++ {
+				at(time.Hour + time.Duration(m)*time.Minute + 31*time.Second)
+				require.Equal(t, 1, w.holes(), "what was taken from the sender is none that waits")
+			}
+			require.Equal(t, 39, w.statuses()[aggregates.NotificationSent])
+		}, audited, func(w *world) {
+			w.tune = func(all []channels.Registration) { all[0].PerSecond = 0.125 }
+		})
+	})
 }
 
 // A healthy run full of changes shows no hole at any check.

@@ -24,6 +24,8 @@ type lane struct {
 	resumeAt time.Time // not before, while the circuit is open
 	probing  bool      // resumeAt is only until somebody has tried the circuit
 	tokenAt  time.Time // not before, as so many were sent in the last second
+	reached  time.Time // when the last one that was started had been due
+	startAt  time.Time // when it was started
 }
 
 func newLane(r channels.Registration, logger *slog.Logger) *lane {

@@ -181,6 +181,31 @@ func TestPlannerWithoutStore(t *testing.T) {
 	})
 }
 
+// What the planner has read and not planned when its process ends is planned by
+// the next one.
+func TestKilledBeforeItHasPlanned(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.event(2*time.Hour, 0)
+		w.reminder("r", 60)
+		synctest.Wait()
+		registered := false
+		w.fail.set(func(int) error {
+			if registered {
+				return fmt.Errorf("%w: full", eventstore.ErrUnavailable)
+			}
+			registered = true
+			return nil
+		})
+		w.register("ann")
+		synctest.Wait()
+		w.kill()
+		require.Empty(t, w.notifications())
+		w.start()
+		synctest.Wait()
+		require.Equal(t, aggregates.NotificationPending, w.only().Status)
+	})
+}
+
 // What is wanted depends on the channels: when others are configured, all is
 // planned anew.
 func TestOtherChannelsArePlannedFor(t *testing.T) {

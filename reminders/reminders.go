@@ -88,7 +88,7 @@ func New(o Options) (*Reminders, error) {
 		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
 		leader: o.Leader, leads: o.Leader == nil, applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}),
 	}
-	r.auditor = newAuditor(o, r.planner, r.sender.pausedOn)
+	r.auditor = newAuditor(o, r.planner, r.sender)
 	return r, nil
 }
 

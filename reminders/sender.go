@@ -281,6 +281,7 @@ func (s *sender) start(ctx context.Context, l *lane) {
 		}
 		r := l.queue[0]
 		l.queue = l.queue[1:]
+		l.reached, l.startAt = r.Due, s.now()
 		s.launch(ctx, l, r, func() (verdict, skip) { return s.deliver(ctx, l, r, false, report) })
 	}
 }

@@ -2,6 +2,7 @@ package reminders
 
 import (
 	"context"
+	"time"
 
 	"github.com/sony/gobreaker/v2"
 )
@@ -127,6 +128,15 @@ func (s *sender) pausedOn(channel string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now().Before(l.resumeAt.Add(grace))
+}
+
+// comesTo tells whether a channel works off what is due, in its order, and has
+// not come past what was due at a time: so much is before it.
+func (s *sender) comesTo(channel string, due time.Time) bool {
+	l := s.lane(channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now().Before(l.startAt.Add(grace)) && !l.reached.After(due)
 }
 
 // quiet waits until nothing is in flight.

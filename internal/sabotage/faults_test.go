@@ -48,16 +48,16 @@ var faults = []fault{
 		[][]string{{"internal/torture", "^TestPowerCut$"}},
 	},
 	{
-		"keys are handed out after a failed sync", "keys/take.go",
-		"		r.failed = f.err",
-		"		r.failed = nil",
-		[][]string{{"keys", "^TestOnlyAFailedSyncIsFinal$"}},
+		"the keys' connection goes on after a failed sync", "keys/keys.go",
+		"			r.suspect = true",
+		"			r.suspect = false",
+		[][]string{{"keys", "^TestTakesAgainOnceTheFileCanBeWritten$"}},
 	},
 	{
 		"the planner's checkpoint before its commands", "reminders/planner.go",
 		"	touch, err := p.applyFacts(ctx, b.Records)\n",
-		"	_ = p.table.change(func() error { return p.table.setCheckpoint(last) })\n	touch, err := p.applyFacts(ctx, b.Records)\n",
-		[][]string{histories, simulation},
+		"	_ = p.table.change(func() error { return p.table.setMark(markPlanned, last) })\n	touch, err := p.applyFacts(ctx, b.Records)\n",
+		[][]string{{"reminders", "^TestKilledBeforeItHasPlanned$"}},
 	},
 	{
 		"the read models' checkpoint without their rows", "projections/writer.go",

@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 					continue
 				}
 				require.True(t, passes(t, root, suite), "%v fails without the fault", suite)
-				require.False(t, passes(t, root, suite, "-overlay="+overlay), "%v doesn't notice", suite)
+				require.False(t, passes(t, root, suite, overlay), "%v doesn't notice", suite)
 				t.Logf("caught by %s", strings.Join(suite, " "))
 			}
 		})
@@ -80,13 +80,17 @@ func (f fault) apply(t *testing.T, root string) (overlay string) {
 	return overlay
 }
 
-// passes runs a suite. A fault that doesn't compile is none.
-func passes(t *testing.T, root string, suite []string, build ...string) bool {
+// passes runs a suite, with an overlay if one is given. A fault that doesn't
+// compile is none.
+func passes(t *testing.T, root string, suite []string, overlay ...string) bool {
 	t.Helper()
-	args := append([]string{"test", "-timeout=5m"}, build...)
-	args = append(append(args, "-run="+suite[1], "./"+suite[0]), suite[2:]...)
+	args := append([]string{"test", "-timeout=5m", "-run=" + suite[1], "./" + suite[0]}, suite[2:]...)
 	cmd := exec.CommandContext(context.Background(), "go", args...)
 	cmd.Dir = root
+	cmd.Env = os.Environ()
+	for _, o := range overlay { // by the environment, so that it is also in what a suite itself builds
+		cmd.Env = append(cmd.Env, "GOFLAGS=-overlay="+o)
+	}
 	out, err := cmd.CombinedOutput()
 	said := string(out)
 	if strings.Contains(said, "[build failed]") || strings.Contains(said, "[setup failed]") || strings.Contains(said, "no tests to run") {
@@ -95,7 +99,7 @@ func passes(t *testing.T, root string, suite []string, build ...string) bool {
 	if err == nil {
 		return true
 	}
-	if len(build) == 0 {
+	if len(overlay) == 0 {
 		t.Log(said)
 	} else {
 		t.Log(firstFailure(said))

@@ -21,7 +21,6 @@ type client struct {
 
 	// patient clients ask again what was answered with 503 or 429.
 	patient bool
-	refused func() // is called after each such answer; nil: nothing
 
 	after  string // Consistency-Token of the last write
 	open   *act   // its answer is not known
@@ -120,9 +119,6 @@ func (c *client) try(ctx context.Context, a *act) (again bool, err error) {
 	}
 	if come && got.header.Get("Retry-After") == "" {
 		return false, fmt.Errorf("%s %s answered %d without Retry-After: %v", a.method, a.path, got.status, got.body)
-	}
-	if come && c.refused != nil {
-		c.refused()
 	}
 	if come && c.patient {
 		return true, nil

@@ -1,11 +1,8 @@
 package torture
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -150,20 +147,7 @@ func (f *failing) try(calls, errno string, n int) (hit int) {
 	if served {
 		v.traced(t)
 		f.served(v)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		// A failed sync of the keys is mended by a restart, as docs/operations.md says.
-		began := time.Now()
-		c.refused = func() {
-			if time.Since(began) > 3*time.Second && tr.failedKeys(t) {
-				cancel(errKeys)
-			}
-		}
-		err := c.work(ctx, script)
-		if !errors.Is(context.Cause(ctx), errKeys) {
-			require.NoError(t, err, "%s at call %d\n%s", errno, n, v.logged())
-		}
-		cancel(nil)
-		c.refused = nil
+		require.NoError(t, c.work(t.Context(), script), "%s at call %d\n%s", errno, n, v.logged())
 		require.NoError(t, syscall.Kill(v.pid, syscall.SIGTERM))
 		require.NotEqual(t, -1, v.exit(t), "it ends by itself")
 	} else {
@@ -183,16 +167,4 @@ func (f *failing) try(calls, errno string, n int) (hit int) {
 	}
 	f.conclude(fmt.Sprintf("%s at call %d of %s", errno, n, calls))
 	return hit
-}
-
-var errKeys = errors.New("the keys can't be synced any more")
-
-// failedKeys tells whether a sync of the keys was made to fail.
-func (tr tracer) failedKeys(t *testing.T) bool {
-	if _, err := os.Stat(tr.path); err != nil {
-		return false
-	}
-	return slices.ContainsFunc(tr.calls(t), func(c call) bool {
-		return c.failed && strings.HasSuffix(c.name, "sync") && strings.Contains(c.path, "keys.db")
-	})
 }
