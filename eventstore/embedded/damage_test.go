@@ -50,6 +50,12 @@ func TestDamageIsRefusedByName(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(file, noise, 0o600))
 		}, "not a database"},
+		"a bit of the header": {func(t *testing.T, file string) {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			content[55] ^= 1 // the largest root page, where there is auto_vacuum
+			require.NoError(t, os.WriteFile(file, content, 0o600))
+		}, "moves pages"},
 		"another database":      {script(`PRAGMA application_id = 7`), "not a log"},
 		"no meta table":         {script(`DROP TABLE meta`), "no such table"},
 		"no format":             {script(`DELETE FROM meta`), "format"},
