@@ -277,7 +277,7 @@ func TestALostBitIsNeverAnotherAnswer(t *testing.T) {
 	was, err := os.ReadFile(filepath.Join(dir, "events.db"))
 	require.NoError(t, err)
 	outcomes := map[string]int{}
-	for range 300 {
+	for range 150 {
 		bit := rng.IntN(8 * len(was))
 		damaged := t.TempDir()
 		is := slices.Clone(was)
