@@ -149,8 +149,8 @@ const (
 )
 
 // cut takes the power: what was written and not synced is lost. Nothing may be in
-// the middle of a sync then: where ext4 can't complete the extents of what was
-// written, as its journal has ended, a sync that began before succeeds all the same.
+// the middle of a sync then: one that the shutdown overtakes may succeed without
+// having written what it was for, as docs/reliability.md tells.
 func (d *powerDisk) cut() {
 	root, err := os.Open(d.path)
 	require.NoError(d.t, err)
