@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/belltower/belltower/events"
@@ -33,8 +34,10 @@ func (h *Handler) decode(r eventstore.Record) (events.Fact, events.Metadata, err
 		return nil, m, fmt.Errorf("%w: metadata of %s at %d: %w", eventstore.ErrCorrupt, r.Stream, r.Revision, err)
 	}
 	f, err := events.Decode(h.o.Keys, r.ID, r.Type, r.Data)
-	if err != nil {
+	if errors.Is(err, events.ErrNewerFact) {
 		return nil, m, fmt.Errorf("%s at %d: %w", r.Stream, r.Revision, err)
+	} else if err != nil { // the fact or its key is not what it was
+		return nil, m, fmt.Errorf("%w: %s at %d: %w", eventstore.ErrCorrupt, r.Stream, r.Revision, err)
 	}
 	return f, m, nil
 }

@@ -40,6 +40,7 @@ var (
 	errTooMuch       = newProblem(http.StatusRequestEntityTooLarge, "too_large", "this is more than can be stored at once")
 	errNotJSONType   = newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "the body must be application/json in UTF-8")
 	errUnavailable   = newProblem(http.StatusServiceUnavailable, "unavailable", "the event store can't be reached or can't write now; try again")
+	errUnreadable    = newProblem(http.StatusServiceUnavailable, "unavailable", "what is stored can't be read now; try again")
 	errUnknown       = newProblem(http.StatusServiceUnavailable, "outcome_unknown", "it is not known whether this was done; try again, with the same Idempotency-Key if there was one")
 	errNewerFact     = newProblem(http.StatusServiceUnavailable, "newer_fact", "a newer version of Belltower wrote to this; upgrade this instance")
 	errCatchingUp    = newProblem(http.StatusServiceUnavailable, "catching_up", "the read models have not caught up with what was asked for; try again")
@@ -99,6 +100,8 @@ func problemOf(err error) *problem {
 		return errUnknown
 	case errors.Is(err, eventstore.ErrUnavailable), errors.Is(err, eventstore.ErrClosed):
 		return errUnavailable
+	case errors.Is(err, eventstore.ErrCorrupt), projections.Unreadable(err):
+		return errUnreadable
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, projections.ErrClosed):
 		return errShuttingDown
 	}

@@ -76,9 +76,18 @@ func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the keys in %s: %w", path, err)
 	}
-	ring, err := newRing(conn, o.existing)
+	// On a full disk it stays where it is: what is there can be read, and before
+	// anything is written it is moved.
+	unmoved := move(conn)
+	if sqlite.ErrCode(unmoved).ToPrimary() != sqlite.ResultFull {
+		err = unmoved
+	}
+	var ring *Ring
 	if err == nil {
-		ring.path = path
+		ring, err = newRing(conn, o.existing)
+	}
+	if err == nil {
+		ring.path, ring.suspect = path, unmoved != nil
 		// The file's name must last as long as its first key.
 		err = syncDir(dir)
 	}
@@ -106,31 +115,36 @@ func openFile(path string, existing bool) (conn *sqlite.Conn, err error) {
 	if err := ensureFile(path, existing); err != nil {
 		return nil, err
 	}
-	conn, err = sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenPrivateCache)
+	opened, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenPrivateCache)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, conn.Close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
-	conn.SetBusyTimeout(busyTimeout)
+	opened.SetBusyTimeout(busyTimeout)
 	// Before the first write, so that another program's file stays as it is.
-	if err := identify(conn); err != nil {
+	if err := identify(opened); err != nil {
 		return nil, err
 	}
 	for _, pragma := range []string{"journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"} {
-		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
+		if err := sqlitex.ExecuteTransient(opened, "PRAGMA "+pragma, nil); err != nil {
 			return nil, fmt.Errorf("set %s: %w", pragma, err)
 		}
 	}
-	// What a process that ended after a failed sync left in the write-ahead log
-	// looks committed and may not be on disk; what comes behind it would be lost with it.
+	return opened, nil
+}
+
+// move moves the write-ahead log into the file. What a process that ended after a
+// failed sync left there looks committed and may not be on disk; what comes behind
+// it would be lost with it.
+func move(conn *sqlite.Conn) error {
 	if _, err := checkpoint(conn); err != nil {
-		return nil, fmt.Errorf("move the write-ahead log into the file: %w", err)
+		return fmt.Errorf("move the write-ahead log into the file: %w", err)
 	}
-	return conn, nil
+	return nil
 }
 
 // ensureFile creates the file if need be and takes it away from all but its

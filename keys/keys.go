@@ -46,7 +46,7 @@ type Ring struct {
 
 	connMu  sync.Mutex
 	conn    *sqlite.Conn // nil once closed
-	suspect bool         // a sync failed on conn
+	suspect bool         // a sync failed on conn, or what was left of another is still to be moved
 
 	makeBatch func(*sqlite.Conn) ([]ready, error) // tests put faults here
 
@@ -169,12 +169,13 @@ func (r *Ring) withConn(do func(*sqlite.Conn) error) error {
 
 // change is withConn for what writes. After a failed sync nobody knows what is on
 // disk, and the next one may succeed without having written it: so that
-// connection writes nothing more, and the next change opens another first.
+// connection writes nothing more, and the next change opens another first, as it
+// does where a full disk kept Open from moving what another process had left.
 func (r *Ring) change(do func(*sqlite.Conn) error) error {
 	return r.withConn(func(conn *sqlite.Conn) error {
 		if r.suspect {
 			if err := r.renew(); err != nil {
-				return fmt.Errorf("%w: open it anew after a failed sync: %w", ErrUnavailable, err)
+				return fmt.Errorf("%w: open it anew: %w", ErrUnavailable, err)
 			}
 		}
 		err := do(r.conn)
@@ -193,6 +194,9 @@ func (r *Ring) renew() error {
 	fresh, err := openFile(r.path, true)
 	if err != nil {
 		return err
+	}
+	if err := move(fresh); err != nil {
+		return errors.Join(err, fresh.Close())
 	}
 	err = r.conn.Close()
 	r.conn, r.suspect = fresh, false

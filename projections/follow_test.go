@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -105,6 +106,14 @@ func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
 		"an empty file": {func(t *testing.T, w *world, path string) {
 			require.NoError(t, os.WriteFile(path, nil, 0o600))
 		}, "can't be read"},
+		"a damaged page": {func(t *testing.T, w *world, path string) {
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			for i := len(content) - 4096; i < len(content); i++ {
+				content[i] ^= 0xa5
+			}
+			require.NoError(t, os.WriteFile(path, content, 0o600))
+		}, "the file is damaged"},
 		"a checkpoint behind the log's end": {func(t *testing.T, w *world, path string) {
 			w.putBack()
 			w.event("a", meeting("a"))
@@ -133,6 +142,22 @@ func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
 			require.NoError(t, m.Close())
 		})
 	}
+}
+
+func TestUnreadable(t *testing.T) {
+	ask := func(path string) error {
+		db, err := sql.Open("sqlite", dsn(path))
+		require.NoError(t, err)
+		defer db.Close()
+		var n int
+		return db.QueryRowContext(bg, "SELECT count(*) FROM events").Scan(&n)
+	}
+	garbage := filepath.Join(t.TempDir(), fileName)
+	require.NoError(t, os.WriteFile(garbage, []byte(strings.Repeat("garbage ", 2000)), 0o600))
+	require.True(t, Unreadable(ask(garbage)))
+	require.True(t, Unreadable(ask(t.TempDir())), "it can't be opened")
+	require.False(t, Unreadable(ask(filepath.Join(t.TempDir(), fileName))), "it has no such table")
+	require.False(t, Unreadable(sql.ErrNoRows))
 }
 
 // putBack begins another log, whose facts have other ids.

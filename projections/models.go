@@ -97,7 +97,7 @@ func (m *Models) Close() error {
 		})
 		errs = append(errs, m.readers.Close(), m.writer.close())
 		if errors.Join(errs...) == nil {
-			seal(m.path)
+			Seal(m.path)
 		}
 		if err := errors.Join(errs...); err != nil {
 			m.closeErr = fmt.Errorf("close read models: %w", err)

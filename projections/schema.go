@@ -180,13 +180,14 @@ func openWriter(ctx context.Context, dir string, store eventstore.Store, log *sl
 	if errors.Is(statErr, os.ErrNotExist) {
 		return begin(ctx, path)
 	}
-	reason, err := changed(path)
+	sealed, changed, err := Unseal(path)
 	if err != nil {
 		return nil, err
 	}
-	if reason == "" {
+	reason := "the file has changed since it was closed"
+	if !changed {
 		var w *writer
-		if w, reason, err = goOn(ctx, path, store); err != nil || reason == "" {
+		if w, reason, err = goOn(ctx, path, store, sealed); err != nil || reason == "" {
 			return w, err
 		}
 	}
@@ -194,8 +195,10 @@ func openWriter(ctx context.Context, dir string, store eventstore.Store, log *sl
 	return begin(ctx, path)
 }
 
-// goOn opens the rows at path. Where they can't be used it returns the reason instead.
-func goOn(ctx context.Context, path string, store eventstore.Store) (_ *writer, reason string, err error) {
+// goOn opens the rows at path. Where they can't be used it returns the reason
+// instead. A file that was not sealed may be of a machine that fell over: SQLite
+// is asked to look at each of its pages.
+func goOn(ctx context.Context, path string, store eventstore.Store, sealed bool) (_ *writer, reason string, err error) {
 	w, err := connect(ctx, path)
 	if err != nil {
 		if unreadable(err) {
@@ -204,6 +207,9 @@ func goOn(ctx context.Context, path string, store eventstore.Store) (_ *writer, 
 		return nil, "", err
 	}
 	reason, err = w.unfit(ctx, store)
+	if err == nil && reason == "" && !sealed {
+		reason, err = w.broken()
+	}
 	if err != nil || reason != "" {
 		return nil, reason, errors.Join(err, w.close())
 	}
@@ -246,6 +252,20 @@ func (w *writer) unfit(ctx context.Context, store eventstore.Store) (reason stri
 	return "", nil
 }
 
+// broken tells what SQLite finds wrong with its pages; empty: nothing.
+func (w *writer) broken() (reason string, err error) {
+	err = w.row("PRAGMA quick_check(1)").Scan(&reason)
+	switch {
+	case err != nil && unreadable(err):
+		return "the file can't be read: " + err.Error(), nil
+	case err != nil:
+		return "", err
+	case reason == "ok":
+		return "", nil
+	}
+	return "the file is damaged: " + reason, nil
+}
+
 // unreadable tells whether err says that a file is no database of ours.
 func unreadable(err error) bool {
 	var e *sqlite.Error
@@ -255,6 +275,22 @@ func unreadable(err error) bool {
 	switch e.Code() & 0xff {
 	case sqlitecodes.SQLITE_NOTADB, sqlitecodes.SQLITE_CORRUPT, sqlitecodes.SQLITE_FORMAT,
 		sqlitecodes.SQLITE_ERROR: // no such table, no such column
+		return true
+	}
+	return false
+}
+
+// Unreadable tells whether err, of a query, says that read.db can't be read: its
+// disk doesn't answer, which SQLite can't always tell from damage. The same query
+// may succeed later, or once the rows were built anew.
+func Unreadable(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff {
+	case sqlitecodes.SQLITE_IOERR, sqlitecodes.SQLITE_CANTOPEN, sqlitecodes.SQLITE_FULL, sqlitecodes.SQLITE_BUSY,
+		sqlitecodes.SQLITE_CORRUPT, sqlitecodes.SQLITE_NOTADB:
 		return true
 	}
 	return false

@@ -14,9 +14,9 @@ import (
 // crash there is none.
 const sumSuffix = ".sum"
 
-// seal notes what a database that was closed is. Where that can't be done, it is
-// gone on with as after a crash.
-func seal(path string) {
+// Seal notes what a database is that was closed and can be built anew. Where that
+// can't be done, it is gone on with as after a crash.
+func Seal(path string) {
 	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
 		return // another program has it open: it may still change
 	}
@@ -29,26 +29,20 @@ func seal(path string) {
 	}
 }
 
-// changed breaks the seal, and gives the reason when the database isn't what it
-// was when it was sealed.
-func changed(path string) (reason string, err error) {
+// Unseal breaks the seal of a database that is to be opened. It is sealed when
+// there was one, and changed when the file isn't what was sealed.
+func Unseal(path string) (sealed, changed bool, err error) {
 	was, err := os.ReadFile(path + sumSuffix)
 	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
+		return false, false, nil
 	} else if err != nil {
-		return "", err
+		return false, false, err
 	}
 	if err := os.Remove(path + sumSuffix); err != nil {
-		return "", err
+		return false, false, err
 	}
 	is, err := checksum(path)
-	if err != nil {
-		return "", err
-	}
-	if is != strings.TrimSpace(string(was)) {
-		return "the file has changed since it was closed", nil
-	}
-	return "", nil
+	return true, is != strings.TrimSpace(string(was)), err
 }
 
 // checksum is a CRC-32C and the length of a file.

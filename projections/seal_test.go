@@ -11,20 +11,20 @@ import (
 func TestSeal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), fileName)
 	require.NoError(t, os.WriteFile(path, []byte("rows"), 0o600))
-	is := func(want string) {
+	is := func(wantSealed, wantChanged bool) {
 		t.Helper()
-		reason, err := changed(path)
+		sealed, changed, err := Unseal(path)
 		require.NoError(t, err)
-		require.Equal(t, want, reason)
+		require.Equal(t, []bool{wantSealed, wantChanged}, []bool{sealed, changed})
 	}
-	is("") // it was never sealed
-	seal(path)
-	is("")
-	seal(path)
+	is(false, false) // it never was
+	Seal(path)
+	is(true, false)
+	Seal(path)
 	require.NoError(t, os.WriteFile(path, []byte("sows"), 0o600))
-	is("the file has changed since it was closed")
-	is("") // the seal is broken
+	is(true, true)
+	is(false, false) // the seal is broken
 	require.NoError(t, os.WriteFile(path+"-wal", nil, 0o600))
-	seal(path)
+	Seal(path)
 	require.NoFileExists(t, path+sumSuffix, "somebody has it open")
 }

@@ -29,7 +29,11 @@ func (p *planner) planTouched(ctx context.Context, touch touches, behind bool) (
 		}
 		for participant := range t.participants {
 			group.Go(func() error {
-				err := p.planOne(groupCtx, event, participant)
+				var left leftOut
+				err := p.planOne(groupCtx, event, participant, &left)
+				if err == nil {
+					err = left.err
+				}
 				if unreadable(err) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -46,8 +50,23 @@ func (p *planner) planTouched(ctx context.Context, touch touches, behind bool) (
 	return wholes, err
 }
 
+// leftOut is what could not be planned, as a notification can't be read. The
+// event is planned as a whole once more, later.
+type leftOut struct {
+	mu  sync.Mutex
+	err error // of the first
+}
+
+func (l *leftOut) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
+}
+
 // planOne plans one participant.
-func (p *planner) planOne(ctx context.Context, event, participant string) error {
+func (p *planner) planOne(ctx context.Context, event, participant string, left *leftOut) error {
 	type seen struct {
 		wanted  []events.NotificationScheduled
 		reason  string
@@ -66,12 +85,12 @@ func (p *planner) planOne(ctx context.Context, event, participant string) error 
 	}
 	schedule, cancel := Plan(now.wanted, open, now.reason)
 	for _, c := range cancel {
-		if err := p.do(ctx, c); err != nil {
+		if err := p.do(ctx, c, left); err != nil {
 			return err
 		}
 	}
 	for _, c := range schedule {
-		if err := p.do(ctx, c); err != nil {
+		if err := p.do(ctx, c, left); err != nil {
 			return err
 		}
 	}
@@ -98,12 +117,12 @@ func (p *planner) promote(ctx context.Context, event string) error {
 	}
 }
 
-// do asks for a change to a notification. One that can't be read is left as it
-// is: nobody can send it either.
-func (p *planner) do(ctx context.Context, c commands.Command[*aggregates.Notification]) error {
+// do asks for a change to a notification. One that can't be read is left out: it
+// holds up no other.
+func (p *planner) do(ctx context.Context, c commands.Command[*aggregates.Notification], left *leftOut) error {
 	_, err := commands.Do(ctx, p.commands, c, system(strings.TrimPrefix(c.Stream(), "notification-")), nothing[*aggregates.Notification])
 	if unreadable(err) {
-		p.logger.Error("a notification can't be planned", "stream", c.Stream(), "error", err)
+		left.note(err)
 		return nil
 	}
 	return err

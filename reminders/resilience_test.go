@@ -3,6 +3,7 @@ package reminders
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -54,14 +55,15 @@ func TestStreamsThatCantBeReadHoldUpNoOthers(t *testing.T) {
 	}, func(w *world) { w.tune = func(r []channels.Registration) { r[0].Workers = 2 } })
 }
 
-// torn is a store in which the stream of the event can't be read.
+// torn is a store in which the streams of a prefix can't be read.
 type torn struct {
 	eventstore.Store
-	is *atomic.Bool
+	prefix string
+	is     *atomic.Bool
 }
 
 func (s torn) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
-	if s.is.Load() && stream == commands.EventStream(eventID) {
+	if s.is.Load() && strings.HasPrefix(stream, s.prefix) {
 		return nil, fmt.Errorf("%w: %s", eventstore.ErrCorrupt, stream)
 	}
 	return s.Store.ReadStream(ctx, stream, from, limit)
@@ -98,7 +100,53 @@ func TestAnEventThatCantBeReadIsTriedRarely(t *testing.T) {
 		stats, err = w.r.Stats(t.Context())
 		require.NoError(t, err)
 		require.Empty(t, stats.Planner.Error)
-	}, func(w *world) { w.wrap = func(s eventstore.Store) eventstore.Store { return torn{s, &damaged} } })
+	}, func(w *world) {
+		w.wrap = func(s eventstore.Store) eventstore.Store { return torn{s, commands.EventStream(eventID), &damaged} }
+	})
+}
+
+// A disk that doesn't answer for a while looks like damage. What was to be planned
+// of a notification then is planned once it can be read, also after a restart and
+// whether the event was planned as a whole; other notifications don't wait for it.
+func TestANotificationThatCouldNotBeReadIsPlannedLater(t *testing.T) {
+	for name, restarts := range map[string]bool{"going on": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			var damaged atomic.Bool
+			torn := func(prefix string) func(w *world) {
+				return func(w *world) {
+					w.wrap = func(s eventstore.Store) eventstore.Store { return torn{s, prefix, &damaged} }
+				}
+			}
+			inWorld(t, func(t *testing.T, w *world) {
+				w.event(3*time.Hour, 0)
+				w.reminder("r", 60)
+				w.register("p")
+				w.register("q")
+				at(time.Minute)
+				damaged.Store(true)
+				w.register("one")       // planned by itself
+				w.reminder("whole", 90) // planned for all
+				at(2*time.Minute + 30*time.Second)
+				require.Len(t, w.notifications(), 2)
+				stats, err := w.r.Stats(t.Context())
+				require.NoError(t, err)
+				require.Contains(t, stats.Planner.Error, "event "+eventID)
+				if restarts {
+					w.stop()
+					w.start()
+				}
+				damaged.Store(false)
+				at(5 * time.Minute)
+				require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 6}, w.statuses())
+				stats, err = w.r.Stats(t.Context())
+				require.NoError(t, err)
+				require.Empty(t, stats.Planner.Error)
+				require.Empty(t, stats.Planner.Planning)
+				at(3 * time.Hour)
+				require.Len(t, w.email.deliveries(), 6)
+			}, torn("notification-"))
+		})
+	}
 }
 
 // After a restart the table may still show a claim that was concluded: on a

@@ -1,8 +1,11 @@
 package reminders
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,6 +174,23 @@ func TestDamagedTableIsBuiltAnew(t *testing.T) {
 		w.start()
 		at(2 * time.Hour)
 		require.Contains(t, w.logged.String(), "built anew")
+		require.Len(t, w.email.deliveries(), 1)
+	})
+}
+
+func TestATableWithALostBitIsBuiltAnew(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.reminded()
+		synctest.Wait()
+		w.stop()
+		path := filepath.Join(w.dir, "planner.db")
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		data[bytes.LastIndex(data, []byte("email"))] ^= 1 // SQLite finds nothing wrong with it
+		require.NoError(t, os.WriteFile(path, data, 0o600))
+		w.start()
+		at(2 * time.Hour)
+		require.Contains(t, w.logged.String(), "changed since it was closed")
 		require.Len(t, w.email.deliveries(), 1)
 	})
 }

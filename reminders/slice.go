@@ -19,30 +19,44 @@ func (p *planner) slices(ctx context.Context, works []work) error {
 	return group.Wait()
 }
 
-// slice does the next part of the work on one event.
+// slice does the next part of the work on one event. Where it had to leave
+// something out, it says so, and the event is begun with again at its end.
 func (p *planner) slice(ctx context.Context, w work) error {
 	var finished bool
+	var left leftOut
 	var err error
 	if !w.checked {
-		err = p.checkSlice(ctx, &w)
+		err = p.checkSlice(ctx, &w, &left)
 	} else {
-		finished, err = p.rosterSlice(ctx, &w)
+		finished, err = p.rosterSlice(ctx, &w, &left)
 	}
 	if err != nil {
 		return err
 	}
-	p.update(func() { delete(p.aside, w.event) })
-	if err := p.table.change(func() error { return p.table.advance(w, finished) }); err != nil {
+	err = p.table.change(func() error {
+		if err := p.table.advance(w, finished); err != nil || left.err == nil {
+			return err
+		}
+		return p.table.addWork(w.event)
+	})
+	if err != nil {
 		return fmt.Errorf("keep what is planned: %w", err)
 	}
+	p.update(func() {
+		if left.err == nil {
+			delete(p.aside, w.event)
+		} else {
+			p.ask([]string{w.event})
+		}
+	})
 	if finished {
 		p.planned(w.event)
 	}
-	return nil
+	return left.err
 }
 
 // checkSlice cancels what is scheduled and no longer wanted.
-func (p *planner) checkSlice(ctx context.Context, w *work) error {
+func (p *planner) checkSlice(ctx context.Context, w *work, left *leftOut) error {
 	rows, err := p.table.openAfter(ctx, *w, sliceSize)
 	if err != nil {
 		return fmt.Errorf("read what is open: %w", err)
@@ -67,13 +81,13 @@ func (p *planner) checkSlice(ctx context.Context, w *work) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for _, c := range cancel {
-		group.Go(func() error { return p.do(groupCtx, c) })
+		group.Go(func() error { return p.do(groupCtx, c, left) })
 	}
 	return group.Wait()
 }
 
 // rosterSlice schedules what is wanted and not scheduled yet.
-func (p *planner) rosterSlice(ctx context.Context, w *work) (finished bool, err error) {
+func (p *planner) rosterSlice(ctx context.Context, w *work, left *leftOut) (finished bool, err error) {
 	type seen struct {
 		ids     []string
 		next    int
@@ -99,7 +113,7 @@ func (p *planner) rosterSlice(ctx context.Context, w *work) (finished bool, err 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for _, id := range now.ids {
-		group.Go(func() error { return p.planOne(groupCtx, w.event, id) })
+		group.Go(func() error { return p.planOne(groupCtx, w.event, id, left) })
 	}
 	if err := group.Wait(); err != nil {
 		return false, err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/projections"
 )
 
 // tableVersion changes with the schema or with what is put into it: a file of
@@ -45,6 +46,7 @@ CREATE TABLE putoff (event TEXT PRIMARY KEY, commit_at INTEGER NOT NULL, prepare
 // planned, and where it is in the log. It is rebuilt from the log alone.
 // One connection serves all; its methods may be called concurrently.
 type table struct {
+	path string
 	mu   sync.Mutex
 	conn *sqlite.Conn
 }
@@ -65,7 +67,16 @@ type row struct {
 // another version or damaged.
 func openTable(dir string, logger *slog.Logger) (*table, error) {
 	path := filepath.Join(dir, "planner.db")
-	t, err := tryTable(path)
+	_, changed, err := projections.Unseal(path)
+	if errors.Is(err, os.ErrNotExist) { // it was deleted to be built anew
+		err = nil
+	} else if err == nil && changed {
+		err = fmt.Errorf("%w: the file has changed since it was closed", errOther)
+	}
+	var t *table
+	if err == nil {
+		t, err = tryTable(path)
+	}
 	if err == nil {
 		return t, nil
 	}
@@ -138,13 +149,17 @@ func tryTable(path string) (_ *table, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &table{conn: conn}, nil
+	return &table{path: path, conn: conn}, nil
 }
 
 func (t *table) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.conn.Close()
+	if err := t.conn.Close(); err != nil {
+		return err
+	}
+	projections.Seal(t.path)
+	return nil
 }
 
 // change runs fn in one transaction.

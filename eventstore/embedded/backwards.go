@@ -12,8 +12,18 @@ import (
 // ReadBackwards returns up to limit of the last records at or before from, the
 // last first, fewer where they are large but always one where there is one.
 func (l *Log) ReadBackwards(ctx context.Context, from eventstore.Position, limit int) ([]eventstore.Record, error) {
+	last, _ := l.end.get()
+	last = min(last, atOrBefore(from))
 	records, _, err := l.read(ctx, selectRecords+` WHERE position <= ?1 ORDER BY position DESC`,
-		func(q *sqlite.Stmt) { q.BindInt64(1, atOrBefore(from)) }, limit, batchBytes)
+		func(q *sqlite.Stmt) { q.BindInt64(1, last) }, "", limit, batchBytes)
+	for i := range records {
+		if n := last - int64(i); err == nil && records[i].Position != position(n) {
+			err = l.missing(n)
+		}
+	}
+	if err == nil && last > 0 && limit > 0 && len(records) == 0 {
+		err = l.missing(last)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read backwards from %v: %w", from, err)
 	}

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 
@@ -11,9 +12,11 @@ import (
 	"github.com/belltower/belltower/eventstore"
 )
 
-// check looks where damage is likely and cheap to see: at the size of the file
-// and at the last records.
-func check(conn *sqlite.Conn, path string) error {
+// check looks where damage is likely and cheap to see, at the size of the file
+// and at the last records, and where it would show nowhere else: at the index of
+// the streams.
+func (w *writer) check(path string, logger *slog.Logger) error {
+	conn := w.conn
 	// What a killed process left in the WAL is moved over first, so that the
 	// file must have the size that its header tells. On a full disk it stays
 	// where it is, and is read from there.
@@ -34,7 +37,10 @@ func check(conn *sqlite.Conn, path string) error {
 	if moved && info.Size() < size {
 		return fmt.Errorf("%w: %s: %d bytes long instead of %d", eventstore.ErrCorrupt, path, info.Size(), size)
 	}
-	if err := checkRecords(conn); err != nil {
+	if err := checkRecords(conn, w.last); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := w.checkIndex(path, logger); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
@@ -43,13 +49,9 @@ func check(conn *sqlite.Conn, path string) error {
 // checkedRecords is how many of the last records are looked at on opening.
 const checkedRecords = 256
 
-// checkRecords looks whether the last records can be decoded, are found by
-// their streams, and count down without a gap.
-func checkRecords(conn *sqlite.Conn) error {
-	last, err := number(conn, "SELECT coalesce(max(position), 0) FROM events")
-	if err != nil {
-		return err
-	}
+// checkRecords looks whether the last records can be decoded and count down
+// without a gap.
+func checkRecords(conn *sqlite.Conn, last int64) error {
 	rows, err := prepare(conn, selectRecords+` ORDER BY position DESC LIMIT `+strconv.Itoa(checkedRecords))
 	if err != nil {
 		return err
@@ -64,17 +66,8 @@ func checkRecords(conn *sqlite.Conn) error {
 		if !found || rows.ColumnInt64(0) != n {
 			return fmt.Errorf("%w: record %d is missing", eventstore.ErrCorrupt, n)
 		}
-		r, err := decode(rows)
-		if err != nil {
+		if _, err := decode(rows); err != nil {
 			return err
-		}
-		indexed, err := number(conn, `SELECT count(*) FROM events INDEXED BY events_stream
-			WHERE stream_hash = ?1 AND revision = ?2 AND position = ?3`, hash(r.Stream), r.Revision, n)
-		if err != nil {
-			return err
-		}
-		if indexed != 1 {
-			return fmt.Errorf("%w: record %d is not in the index of its stream", eventstore.ErrCorrupt, n)
 		}
 	}
 	return nil

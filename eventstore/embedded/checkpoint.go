@@ -126,6 +126,9 @@ func walPages(stmt *sqlite.Stmt) (pages, moved int64, err error) {
 
 // finish is the writer's last act.
 func (l *Log) finish(w *writer) error {
-	err := sqlitex.ExecuteTransient(w.conn, `PRAGMA wal_checkpoint(TRUNCATE)`, nil)
+	err := w.keepAll()
+	if err == nil {
+		err = sqlitex.ExecuteTransient(w.conn, `PRAGMA wal_checkpoint(TRUNCATE)`, nil)
+	}
 	return errors.Join(err, w.close())
 }

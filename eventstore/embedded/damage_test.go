@@ -1,10 +1,13 @@
 package embedded
 
 import (
-	"crypto/rand"
+	crand "crypto/rand"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,14 +17,18 @@ import (
 	"github.com/belltower/belltower/eventstore"
 )
 
+// damage changes a file behind the back of the log.
+func damage(t *testing.T, file, sql string) {
+	t.Helper()
+	conn, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
+	require.NoError(t, err)
+	require.NoError(t, sqlitex.ExecuteTransient(conn, sql, nil))
+	require.NoError(t, conn.Close())
+}
+
 func TestDamageIsRefusedByName(t *testing.T) {
 	script := func(sql string) func(t *testing.T, file string) {
-		return func(t *testing.T, file string) {
-			conn, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
-			require.NoError(t, err)
-			require.NoError(t, sqlitex.ExecuteScript(conn, sql, nil))
-			require.NoError(t, conn.Close())
-		}
+		return func(t *testing.T, file string) { damage(t, file, sql) }
 	}
 	truncate := func(part float64) func(t *testing.T, file string) {
 		return func(t *testing.T, file string) {
@@ -39,16 +46,25 @@ func TestDamageIsRefusedByName(t *testing.T) {
 		"cut at a page": {truncate(0.9), "malformed"},
 		"garbage": {func(t *testing.T, file string) {
 			noise := make([]byte, 100_000)
-			_, err := rand.Read(noise)
+			_, err := crand.Read(noise)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(file, noise, 0o600))
 		}, "not a database"},
+		"a bit of the header": {func(t *testing.T, file string) {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			content[55] ^= 1 // the largest root page, where there is auto_vacuum
+			require.NoError(t, os.WriteFile(file, content, 0o600))
+		}, "moves pages"},
 		"another database":      {script(`PRAGMA application_id = 7`), "not a log"},
 		"no meta table":         {script(`DROP TABLE meta`), "no such table"},
 		"no format":             {script(`DELETE FROM meta`), "format"},
 		"a format of nonsense":  {script(`UPDATE meta SET value = 'x' WHERE key = 'format'`), "format"},
 		"a record is missing":   {script(`DELETE FROM events WHERE position = 490`), "record 490 is missing"},
-		"its stream is missing": {script(`UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 499`), "record 499 is not in the index"},
+		"its stream is missing": {script(`UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 499`), "record 499 is not in it"},
+		"the last is missing":   {script(`DELETE FROM events WHERE position = 500`), "record 500 is missing"},
+		"an early one":          {script(`DELETE FROM events WHERE position = 7`), "record 7 is missing"},
+		"an early one hidden":   {script(`UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 7`), "record 7 is not in it"},
 		"of another stream":     {script(`UPDATE events SET stream = 'other' WHERE position = 499`), "the record at position 499 is not as it was written"},
 		"of another time":       {script(`UPDATE events SET created = created + 1 WHERE position = 499`), "the record at position 499 is not as it was written"},
 		"a letter differs":      {script(`UPDATE events SET data = data || ' ' WHERE position = 400`), "the record at position 400 is not as it was written"},
@@ -82,10 +98,7 @@ func TestTheFirstRecordsMissing(t *testing.T) {
 	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(5))
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	conn, err := sqlite.OpenConn(filepath.Join(dir, "events.db"), sqlite.OpenReadWrite)
-	require.NoError(t, err)
-	require.NoError(t, sqlitex.ExecuteScript(conn, `DELETE FROM events WHERE position < 3`, nil))
-	require.NoError(t, conn.Close())
+	damage(t, filepath.Join(dir, "events.db"), `DELETE FROM events WHERE position < 3`)
 	_, err = Open(t.Context(), dir, Options{})
 	require.ErrorIs(t, err, eventstore.ErrCorrupt)
 	require.ErrorContains(t, err, "record 2 is missing")
@@ -117,19 +130,15 @@ func TestAnUnfinishedDraftIsReplaced(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, "events.db.new"))
 }
 
-// Damage in the middle is found when it is read, and the rest can be read on.
+// Damage that comes while the log is open is found when it is read, and the rest
+// can be read on.
 func TestDamageFoundOnReading(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, dir, Options{})
 	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(1000))
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	conn, err := sqlite.OpenConn(filepath.Join(dir, "events.db"), sqlite.OpenReadWrite)
-	require.NoError(t, err)
-	require.NoError(t, sqlitex.ExecuteScript(conn, `DELETE FROM events WHERE position = 400`, nil))
-	require.NoError(t, conn.Close())
+	damage(t, filepath.Join(dir, "events.db"), `DELETE FROM events WHERE position IN (400, 1000)`)
 
-	l = mustOpen(t, dir, Options{})
 	sub, err := l.Subscribe(t.Context(), eventstore.Start)
 	require.NoError(t, err)
 	_, err = sub.Next(t.Context())
@@ -137,29 +146,184 @@ func TestDamageFoundOnReading(t *testing.T) {
 	require.ErrorContains(t, err, "record 400 is missing")
 	sub, err = l.Subscribe(t.Context(), position(400))
 	require.NoError(t, err)
-	b, err := sub.Next(t.Context())
+	_, err = sub.Next(t.Context())
+	require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	require.ErrorContains(t, err, "record 1000 is missing", "the end isn't where it was")
+	for _, n := range []int64{400, 1000} {
+		_, _, err = l.RecordAt(t.Context(), position(n))
+		require.ErrorIs(t, err, eventstore.ErrCorrupt)
+		_, err = l.ReadBackwards(t.Context(), position(n+2), 10)
+		require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	}
+	records, err := l.ReadBackwards(t.Context(), position(999), 10)
 	require.NoError(t, err)
-	require.Len(t, b.Records, 600)
+	require.Len(t, records, 10)
 }
 
-// A record that the index doesn't find is missed, and not passed over.
+// A record that the index doesn't find any more is missed, and not passed over.
 func TestAHiddenRecordIsMissed(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, dir, Options{})
 	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(500))
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	conn, err := sqlite.OpenConn(filepath.Join(dir, "events.db"), sqlite.OpenReadWrite)
-	require.NoError(t, err)
-	require.NoError(t, sqlitex.ExecuteScript(conn, `UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 100`, nil))
-	require.NoError(t, conn.Close())
-	l = mustOpen(t, dir, Options{})
+	damage(t, filepath.Join(dir, "events.db"), `UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 100`)
 	_, err = l.ReadStream(t.Context(), "s", 0, 1000)
 	require.ErrorIs(t, err, eventstore.ErrCorrupt)
 	require.ErrorContains(t, err, "revision 99 of s is missing")
 	records, err := l.ReadStream(t.Context(), "s", 100, 1000)
 	require.NoError(t, err)
 	require.Len(t, records, 400)
+}
+
+// A record of another name is no record of another stream: an append behind it is
+// refused, and others that share its transaction are not.
+func TestADamagedNameIsNoOtherStream(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(3))
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	l = mustOpen(t, dir, Options{})
+	damage(t, filepath.Join(dir, "events.db"), `UPDATE events SET stream = 't' WHERE position = 3`)
+	_, err = l.ReadStream(t.Context(), "s", 0, 10)
+	require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	_, _, err = l.ReadLast(t.Context(), "s")
+	require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	_, err = l.Append(t.Context(), "s", 1, some(1))
+	require.ErrorIs(t, err, eventstore.ErrCorrupt)
+	_, err = l.Append(t.Context(), "u", eventstore.NoStream, some(1))
+	require.NoError(t, err)
+}
+
+// The tally is worth no more than the records: where it alone is damaged, or
+// missing, it is made anew.
+func TestTheTallyIsMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "events.db")
+	l := mustOpen(t, dir, Options{})
+	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(20))
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	is := readTally(t, file)
+	for _, sql := range []string{
+		`UPDATE meta SET value = '20 0123456789abcdef' WHERE key = 'tally'`,
+		`UPDATE meta SET value = '19' || substr(value, 3) WHERE key = 'tally'`,
+		`UPDATE meta SET value = 'nonsense' WHERE key = 'tally'`,
+		`DELETE FROM meta WHERE key = 'tally'`,
+	} {
+		damage(t, file, sql)
+		l := mustOpen(t, dir, quiet())
+		records, err := l.ReadStream(t.Context(), "s", 0, 100)
+		require.NoError(t, err)
+		require.Len(t, records, 20)
+		require.NoError(t, l.Close())
+		require.Equal(t, is, readTally(t, file), sql)
+	}
+}
+
+// A process that is ended leaves a tally of most records, and the rest is read.
+func TestATallyIsKeptOnTheWay(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	total := 0
+	for i := 0; total < tallyEvery+100; i++ {
+		_, err := l.Append(t.Context(), fmt.Sprint("stream-", i), eventstore.NoStream, some(eventstore.MaxAppendRecords))
+		require.NoError(t, err)
+		total += eventstore.MaxAppendRecords
+	}
+	ended := t.TempDir()
+	for _, name := range []string{"events.db", "events.db-wal"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(ended, name), content, 0o600))
+	}
+	require.Regexp(t, fmt.Sprintf("^%d ", tallyEvery), readTally(t, filepath.Join(ended, "events.db")))
+	l = mustOpen(t, ended, Options{})
+	end, err := l.End(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, position(int64(total)), end)
+	require.NoError(t, l.Close())
+	require.Regexp(t, fmt.Sprintf("^%d ", total), readTally(t, filepath.Join(ended, "events.db")))
+}
+
+func readTally(t *testing.T, file string) string {
+	conn, err := sqlite.OpenConn(file, sqlite.OpenReadOnly)
+	require.NoError(t, err)
+	defer conn.Close()
+	stmt, err := conn.Prepare("SELECT value FROM meta WHERE key = 'tally'")
+	require.NoError(t, err)
+	value, err := sqlitex.ResultText(stmt)
+	require.NoError(t, err)
+	return value
+}
+
+// Whatever bit of the file is lost: the log is refused, or a read is, or
+// everything is there.
+func TestALostBitIsNeverAnotherAnswer(t *testing.T) {
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{})
+	lengths := map[string]int{}
+	for i := range 300 {
+		stream := fmt.Sprint("stream-", i%70)
+		n := 1 + rng.IntN(3)
+		_, err := l.Append(t.Context(), stream, int64(lengths[stream])-1, some(n))
+		require.NoError(t, err)
+		lengths[stream] += n
+	}
+	require.NoError(t, l.Close())
+	was, err := os.ReadFile(filepath.Join(dir, "events.db"))
+	require.NoError(t, err)
+	outcomes := map[string]int{}
+	for range 150 {
+		bit := rng.IntN(8 * len(was))
+		damaged := t.TempDir()
+		is := slices.Clone(was)
+		is[bit/8] ^= 1 << (bit % 8)
+		require.NoError(t, os.WriteFile(filepath.Join(damaged, "events.db"), is, 0o600))
+		outcomes[lookAtAll(t, damaged, lengths, bit)]++
+	}
+	t.Log(outcomes)
+}
+
+func lookAtAll(t *testing.T, dir string, lengths map[string]int, bit int) (outcome string) {
+	l, err := Open(t.Context(), dir, quiet())
+	refused := err
+	if refused != nil {
+		require.ErrorContains(t, refused, "events.db", "bit %d", bit)
+		if !strings.Contains(refused.Error(), "index of the streams") {
+			return "refused"
+		}
+		mended := t.TempDir() // as docs/operations.md says
+		damage(t, filepath.Join(dir, "events.db"), fmt.Sprintf("VACUUM INTO '%s/events.db'", mended))
+		damage(t, filepath.Join(mended, "events.db"), "REINDEX events_stream")
+		l = mustOpen(t, mended, quiet())
+	}
+	defer func() { require.NoError(t, l.Close()) }()
+	total := 0
+	outcome = "all is there"
+	if refused != nil {
+		outcome = "refused, and mended"
+	}
+	for stream, length := range lengths {
+		total += length
+		records, err := l.ReadStream(t.Context(), stream, 0, 1000)
+		last, ok, lastErr := l.ReadLast(t.Context(), stream)
+		if err != nil || lastErr != nil {
+			require.NoError(t, refused, "bit %d: %s", bit, stream)
+			outcome = "reads are refused"
+			continue
+		}
+		require.Len(t, records, length, "bit %d: %s", bit, stream)
+		require.True(t, ok)
+		require.EqualValues(t, length-1, last.Revision, "bit %d: %s", bit, stream)
+	}
+	end, err := l.End(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, position(int64(total)), end, "bit %d", bit)
+	return outcome
 }
 
 // A disk that is gone is unavailable, for those too who open a connection only now.

@@ -106,11 +106,14 @@ func open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkWAL(path); err != nil {
+		return nil, err
+	}
 	w, err := openWriter(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(w.conn, path); err != nil {
+	if err := w.check(path, o.Logger); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	checkpoints, err := openCheckpointer(path)

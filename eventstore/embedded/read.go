@@ -60,19 +60,13 @@ func atOrBefore(p eventstore.Position) int64 {
 	return int64(n)
 }
 
-// A bare "stream = ?", which no index serves, would make SQLite prepare the
-// statement anew whenever another value is bound: it looks at the value for its
-// estimate. That costs eight times what the reading does. An expression hides it,
-// as it does for the hash where nothing else narrows the search.
-
 // ReadStream implements eventstore.Store.
 func (l *Log) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
-	records, _, err := l.read(ctx, selectRecords+` WHERE stream_hash = ?1 AND revision >= ?2 AND stream = ?3 || '' ORDER BY revision`,
+	records, _, err := l.read(ctx, selectRecords+` WHERE stream_hash = ?1 AND revision >= ?2 ORDER BY revision`,
 		func(q *sqlite.Stmt) {
 			q.BindInt64(1, hash(stream))
 			q.BindInt64(2, from)
-			q.BindText(3, stream)
-		}, limit, math.MaxInt)
+		}, stream, limit, math.MaxInt)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
 	}
@@ -86,11 +80,8 @@ func (l *Log) ReadStream(ctx context.Context, stream string, from int64, limit i
 
 // ReadLast implements eventstore.Store.
 func (l *Log) ReadLast(ctx context.Context, stream string) (eventstore.Record, bool, error) {
-	records, _, err := l.read(ctx, selectRecords+` WHERE stream_hash = ?1 + 0 AND stream = ?2 || '' ORDER BY revision DESC`,
-		func(q *sqlite.Stmt) {
-			q.BindInt64(1, hash(stream))
-			q.BindText(2, stream)
-		}, 1, math.MaxInt)
+	records, _, err := l.read(ctx, selectRecords+` WHERE stream_hash = ?1 ORDER BY revision DESC`,
+		func(q *sqlite.Stmt) { q.BindInt64(1, hash(stream)) }, stream, 1, math.MaxInt)
 	if err != nil {
 		return eventstore.Record{}, false, fmt.Errorf("read the last of %s: %w", stream, err)
 	}
@@ -102,8 +93,13 @@ func (l *Log) ReadLast(ctx context.Context, stream string) (eventstore.Record, b
 
 // RecordAt implements eventstore.Store.
 func (l *Log) RecordAt(ctx context.Context, p eventstore.Position) (eventstore.Record, bool, error) {
+	n := atOrBefore(p)
+	last, _ := l.end.get()
 	records, _, err := l.read(ctx, selectRecords+` WHERE position = ?1`,
-		func(q *sqlite.Stmt) { q.BindInt64(1, atOrBefore(p)) }, 1, math.MaxInt)
+		func(q *sqlite.Stmt) { q.BindInt64(1, n) }, "", 1, math.MaxInt)
+	if err == nil && len(records) == 0 && n > 0 && n <= last {
+		err = l.missing(n)
+	}
 	if err != nil {
 		return eventstore.Record{}, false, fmt.Errorf("read the record at %v: %w", p, err)
 	}
@@ -127,9 +123,23 @@ func (l *Log) End(ctx context.Context) (eventstore.Position, error) {
 }
 
 // read runs a query that begins with selectRecords, on one snapshot of the log,
-// and returns up to limit of its records, fewer once they hold maxBytes; all
-// tells that there are no more.
-func (l *Log) read(ctx context.Context, query string, bind func(*sqlite.Stmt), limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
+// and returns up to limit of its records, of one stream where its name is given,
+// fewer once they hold maxBytes; all tells that there are no more.
+func (l *Log) read(ctx context.Context, query string, bind func(*sqlite.Stmt), stream string, limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
+	for range readTries {
+		records, all, err = l.try(ctx, query, bind, stream, limit, maxBytes)
+		if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultCorrupt {
+			break
+		}
+	}
+	return records, all, err
+}
+
+// readTries is how often a read is tried that SQLite calls one of a damaged file:
+// it says so of a disk that fails to answer once, too. Damage is there each time.
+const readTries = 3
+
+func (l *Log) try(ctx context.Context, query string, bind func(*sqlite.Stmt), stream string, limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
 	conn, err := l.readers.take(ctx, l.closing)
 	if err != nil {
 		return nil, false, err
@@ -165,6 +175,9 @@ func (l *Log) read(ctx context.Context, query string, bind func(*sqlite.Stmt), l
 		r, err := decode(q)
 		if err != nil {
 			return nil, false, fmt.Errorf("read %s: %w", l.path, err)
+		}
+		if stream != "" && r.Stream != stream { // SQLite would pass over one whose name is damaged
+			continue
 		}
 		bytes += len(r.Data) + len(r.Metadata)
 		records = append(records, r)

@@ -106,8 +106,8 @@ func (l *Log) settle(b *batch, w *writer, down error) error {
 	case b.w.last:
 		b.answerAbsent(down)
 	case b.w.last + int64(b.records):
+		w.last, w.records = b.w.last, b.w.records
 		b.w = w
-		w.last -= int64(b.records)
 		l.committed(b, 0)
 	default:
 		return fmt.Errorf("%w: %s ends at %d, not at %d or %d",

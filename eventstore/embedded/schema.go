@@ -110,6 +110,12 @@ func identify(conn *sqlite.Conn, path string) error {
 	if id != applicationID {
 		return fmt.Errorf("%w: %s is not a log of Belltower: its application id is %#x", eventstore.ErrCorrupt, path, id)
 	}
+	// A bit of the header would make SQLite keep pages for this among those that are there.
+	if moves, err := number(conn, "PRAGMA auto_vacuum"); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	} else if moves != 0 {
+		return fmt.Errorf("%w: %s says that it moves pages (auto_vacuum %d)", eventstore.ErrCorrupt, path, moves)
+	}
 	stmt, err := prepare(conn, "SELECT value FROM meta WHERE key = 'format'")
 	if err != nil {
 		return fmt.Errorf("read the format of %s: %w", path, err)

@@ -86,7 +86,7 @@ func (s *subscription) next(ctx context.Context) (eventstore.Batch, error) {
 		last, moved := s.log.end.get()
 		after := atOrBefore(s.after)
 		if last > after {
-			return s.read(ctx, after)
+			return s.read(ctx, after, last)
 		}
 		if !s.told {
 			return eventstore.Batch{Position: s.after, CaughtUp: true}, nil
@@ -100,10 +100,11 @@ func (s *subscription) next(ctx context.Context) (eventstore.Batch, error) {
 	}
 }
 
-// read returns the next batch, of which there is at least one record.
-func (s *subscription) read(ctx context.Context, after int64) (eventstore.Batch, error) {
+// read returns the next batch, of which there is at least one record, since the
+// log goes on to last.
+func (s *subscription) read(ctx context.Context, after, last int64) (eventstore.Batch, error) {
 	records, all, err := s.log.read(ctx, selectRecords+` WHERE position > ?1 ORDER BY position`,
-		func(q *sqlite.Stmt) { q.BindInt64(1, after) }, eventstore.MaxBatch, batchBytes)
+		func(q *sqlite.Stmt) { q.BindInt64(1, after) }, "", eventstore.MaxBatch, batchBytes)
 	if err != nil {
 		return eventstore.Batch{}, err
 	}
@@ -112,8 +113,8 @@ func (s *subscription) read(ctx context.Context, after int64) (eventstore.Batch,
 			return eventstore.Batch{}, s.log.missing(after + 1 + int64(i))
 		}
 	}
-	if len(records) == 0 {
-		return eventstore.Batch{}, s.log.missing(after + 1)
+	if end := after + int64(len(records)); all && end < last {
+		return eventstore.Batch{}, s.log.missing(end + 1)
 	}
 	return eventstore.Batch{Records: records, Position: records[len(records)-1].Position, CaughtUp: all}, nil
 }

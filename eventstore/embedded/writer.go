@@ -14,11 +14,13 @@ import (
 // writer is the only connection that inserts. It is used by one goroutine, and
 // after a failed commit it is given up for a new one.
 type writer struct {
-	conn *sqlite.Conn
-	last int64            // position of the last committed record
-	ends map[string]int64 // revision of streams lately written to, as committed
+	conn    *sqlite.Conn
+	last    int64            // position of the last committed record
+	records tally            // of the committed records
+	kept    int64            // how many of them the tally in the file is of
+	ends    map[string]int64 // revision of streams lately written to, as committed
 
-	begin, commit, rollback, insert, streamEnd, repeated, walSize, restartWAL *sqlite.Stmt
+	begin, commit, rollback, insert, streamEnd, repeated, keepTally, walSize, restartWAL *sqlite.Stmt
 }
 
 // maxEnds bounds writer.ends, to some megabytes.
@@ -41,10 +43,10 @@ func openWriter(path string) (*writer, error) {
 		&w.rollback: `ROLLBACK`,
 		&w.insert: `INSERT INTO events (position, stream_hash, stream, revision, appended, id, type, data, metadata, created, sum)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)`,
-		&w.streamEnd: `SELECT revision FROM events
-			WHERE stream_hash = ?1 AND stream = ?2 || '' ORDER BY revision DESC LIMIT 1`,
+		&w.streamEnd: selectRecords + ` WHERE stream_hash = ?1 ORDER BY revision DESC`,
 		&w.repeated: `SELECT id, appended, position FROM events
 			WHERE stream_hash = ?1 AND revision > ?3 AND stream = ?2 || '' ORDER BY revision LIMIT ?4`,
+		&w.keepTally:  `INSERT OR REPLACE INTO meta VALUES ('tally', ?1)`,
 		&w.walSize:    `PRAGMA wal_checkpoint(NOOP)`,
 		&w.restartWAL: `PRAGMA wal_checkpoint(RESTART)`,
 	} {
@@ -52,9 +54,10 @@ func openWriter(path string) (*writer, error) {
 			return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close())
 		}
 	}
-	if w.last, err = number(conn, "SELECT coalesce(max(position), 0) FROM events"); err != nil {
+	if w.records, w.kept, err = loadRecords(conn); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close())
 	}
+	w.last = w.records.records
 	return w, nil
 }
 
@@ -114,6 +117,11 @@ func (l *Log) run(b *batch) error {
 		b.answer()
 		return nil
 	}
+	if records := b.w.records.plus(b.tally); records.records-b.w.kept >= tallyEvery {
+		if err := b.w.keep(records); err != nil {
+			return fmt.Errorf("keep the tally: %w", err)
+		}
+	}
 	started := time.Now()
 	b.committing = true
 	if err := l.options.commit(func() error { return execute(b.w.commit) }); err != nil {
@@ -127,6 +135,7 @@ func (l *Log) run(b *batch) error {
 func (l *Log) committed(b *batch, took time.Duration) {
 	w := b.w
 	w.last += int64(b.records)
+	w.records = w.records.plus(b.tally)
 	if len(w.ends)+len(b.ends) > maxEnds {
 		clear(w.ends)
 	}
@@ -154,6 +163,7 @@ type batch struct {
 	ends       map[string]int64 // of the streams that it has appended to
 	appends    int
 	records    int
+	tally      tally // of its records
 	committing bool
 }
 
@@ -169,7 +179,10 @@ func newBatch(w *writer, requests []*request, now time.Time) *batch {
 func (b *batch) add(i int) error {
 	r := b.requests[i]
 	end, err := b.streamEnd(r.stream)
-	if err != nil {
+	if errors.Is(err, eventstore.ErrCorrupt) { // no fault of those who share the transaction
+		b.answers[i].err = err
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if r.expected != end {
@@ -202,6 +215,7 @@ func (b *batch) add(i int) error {
 			return err
 		}
 		b.records++
+		b.tally.add(streamHash, revision, position)
 	}
 	b.appends++
 	b.ends[r.stream] = end + int64(len(r.records))
@@ -226,16 +240,14 @@ func (b *batch) streamEnd(stream string) (int64, error) {
 	}
 	stmt := b.w.streamEnd
 	stmt.BindInt64(1, hash(stream))
-	stmt.BindText(2, stream)
-	found, err := stmt.Step()
-	if err != nil {
+	last, found, err := nextOf(stream, stmt)
+	if err = errors.Join(err, stmt.Reset()); err != nil {
 		return 0, err
 	}
-	end := eventstore.NoStream
-	if found {
-		end = stmt.ColumnInt64(0)
+	if !found {
+		return eventstore.NoStream, nil
 	}
-	return end, stmt.Reset()
+	return last.Revision, nil
 }
 
 // repetition returns the position of the last record of the append that r

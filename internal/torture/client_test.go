@@ -21,9 +21,6 @@ type client struct {
 
 	// patient clients ask again what was answered with 503 or 429.
 	patient bool
-	// dying: between a power cut and the end of the process nothing can be read
-	// either, so that an answer 500 is no fault. It acknowledges nothing.
-	dying bool
 
 	after  string // Consistency-Token of the last write
 	open   *act   // its answer is not known
@@ -105,12 +102,11 @@ func (c *client) try(ctx context.Context, a *act) (again bool, err error) {
 	e.What, e.Status = "answer", got.status
 	replayed := got.header.Get("Idempotent-Replayed") == "true"
 	come := got.status == 503 || got.status == 429
-	broken := c.dying && got.status == 500
 	if err := c.ledger.write(e, func(t *tally) {
 		switch {
 		case got.status < 300:
 			t.acknowledged++
-		case come, broken:
+		case come:
 			t.unavailable++
 		default:
 			t.refused++
@@ -120,9 +116,6 @@ func (c *client) try(ctx context.Context, a *act) (again bool, err error) {
 		}
 	}); err != nil {
 		return false, err
-	}
-	if broken {
-		return false, fmt.Errorf("%w: %s %s answered 500", errUnavailable, a.method, a.path)
 	}
 	if come && got.header.Get("Retry-After") == "" {
 		return false, fmt.Errorf("%s %s answered %d without Retry-After: %v", a.method, a.path, got.status, got.body)

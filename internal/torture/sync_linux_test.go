@@ -19,12 +19,13 @@ const script = 100
 const (
 	syncs  = "fsync,fdatasync"
 	writes = "pwrite64,write,ftruncate"
+	reads  = "pread64"
 )
 
 // measure gives the script to a service that is only watched.
 func measure(t *testing.T, seed uint64) []call {
 	r := newRun(t, t.TempDir(), seed, 1)
-	v, tr := r.launchTraced(nil, "trace="+syncs+","+writes)
+	v, tr := r.launchTraced(nil, "trace="+syncs+","+writes+","+reads)
 	require.True(t, v.up(t), v.logged())
 	v.traced(t)
 	r.served(v)
@@ -96,7 +97,7 @@ func (t tally) String() string {
 		t.asked, t.acknowledged, t.unavailable, t.unanswered, t.found, t.delivered, t.inDoubt)
 }
 
-// TestFailingDisk lets the n-th sync or write fail, for every n of the script or
+// TestFailingDisk lets the n-th sync, write or read fail, for every n of the script or
 // as many as -size says.
 func TestFailingDisk(t *testing.T) {
 	needsTrace(t)
@@ -106,11 +107,12 @@ func TestFailingDisk(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for _, kind := range []struct{ name, calls, errno string }{
 		{"sync EIO", syncs, "EIO"}, {"sync ENOSPC", syncs, "ENOSPC"}, {"write EIO", writes, "EIO"}, {"write ENOSPC", writes, "ENOSPC"},
+		{"read EIO", reads, "EIO"},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			last := busiest(calls, kind.calls)
 			total, hit := tally{}, 0
-			points := spread(rng, last, sized(t, 2, 12, last))
+			points := spread(rng, last, sized(t, 2, 8, last))
 			for _, n := range points {
 				f := &failing{run: newRun(t, t.TempDir(), seed, 1)}
 				hit += f.try(kind.calls, kind.errno, n)

@@ -186,7 +186,8 @@ func (c *client) reminded(ctx context.Context, h *happening) error {
 		var have []string
 		for _, n := range planned[id+p.id] {
 			scheduled, _ := time.Parse(time.RFC3339, n.text("scheduled_time"))
-			if due(scheduled) {
+			// An earlier start's may have been due while the last one was set.
+			if due(scheduled) && n.text("status") != "CANCELLED" {
 				have = append(have, n.text("status"))
 			}
 		}
