@@ -8,11 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/belltower/belltower/internal/durable"
 )
 
 // FileName is the name of the key file in a data folder.
@@ -89,7 +90,7 @@ func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 	if err == nil {
 		ring.path, ring.suspect = path, unmoved != nil
 		// The file's name must last as long as its first key.
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the keys in %s: %w", path, errors.Join(err, conn.Close()))
@@ -257,18 +258,4 @@ func resultInt(conn *sqlite.Conn, query string) (n int64, err error) {
 		},
 	})
 	return n, err
-}
-
-// syncDir makes the names in a folder durable. Windows does so by itself and has
-// no way to ask for it.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
+	"github.com/belltower/belltower/internal/durable"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"
@@ -77,13 +77,13 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 			err = errors.Join(err, v.close())
 		}
 	}()
-	if err := os.MkdirAll(s.data, 0o700); err != nil {
+	if err := durable.MkdirAll(s.data); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	if v.zones, err = useZones(s, systemZones); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(s.keyFolder(), 0o700); err != nil {
+	if err := durable.MkdirAll(s.keyFolder()); err != nil {
 		return nil, fmt.Errorf("make the folder of the keys: %w", err)
 	}
 	log, err := v.openStore(ctx, s)

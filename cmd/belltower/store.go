@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/internal/durable"
 )
 
 // storeCommand is what is done with a log alone.
@@ -68,7 +68,7 @@ func storeServeCommand(env []string, o output) *cobra.Command {
 // storeServe serves the log in a folder until ctx ends.
 func storeServe(ctx context.Context, data string, s esdbSettings, o output) (err error) {
 	logger := slog.New(slog.NewTextHandler(o.err, nil))
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	if err := durable.MkdirAll(data); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
 	log, err := embedded.Open(ctx, data, embedded.Options{Now: time.Now, Logger: logger})

@@ -22,6 +22,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/durable"
 )
 
 // Options are what a Log needs of the world. The zero Options will do.
@@ -77,7 +78,7 @@ func Open(ctx context.Context, dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	if err := makeDir(dir); err != nil {
+	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("open log in %s: %w", dir, err)
 	}
 	lock := flock.New(filepath.Join(dir, "lock"))
@@ -162,24 +163,4 @@ func (l *Log) closed() bool {
 	default:
 		return false
 	}
-}
-
-// makeDir creates dir so that it survives a power cut.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
-}
-
-// syncDir puts the names in dir on disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -13,6 +13,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/durable"
 )
 
 const (
@@ -67,7 +68,7 @@ func create(path string) error {
 	if err := os.Rename(draft, path); err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
 	return nil

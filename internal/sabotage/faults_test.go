@@ -27,7 +27,7 @@ var faults = []fault{
 		"acknowledge without a sync", "eventstore/embedded/writer.go",
 		`"synchronous = FULL"`,
 		`"synchronous = OFF"`,
-		[][]string{{"internal/torture", "^TestKilledAtSync$"}},
+		[][]string{{"internal/torture", "^TestPowerCut$"}},
 	},
 	{
 		"try the commit again after a failed sync", "eventstore/embedded/writer.go",
@@ -42,10 +42,10 @@ var faults = []fault{
 		[][]string{{"eventstore/embedded", "^TestAFailedSync"}},
 	},
 	{
-		"no sync of the folder", "eventstore/embedded/open.go",
+		"no sync of the folder", "internal/durable/durable.go",
 		"	return errors.Join(d.Sync(), d.Close())",
 		"	return d.Close()",
-		[][]string{{"internal/torture", "^TestPowerCut$"}},
+		[][]string{{"internal/torture", "^TestNamesAreSynced$"}},
 	},
 	{
 		"the keys' connection goes on after a failed sync", "keys/keys.go",
