@@ -339,6 +339,25 @@ func TestForeignEvents(t *testing.T) {
 	require.True(t, b.CaughtUp)
 }
 
+// Nor is what this store itself appends to other streams, as a lease.
+func TestOtherStreamsAreNotTheEnd(t *testing.T) {
+	f := newFaulty(t)
+	p, err := f.store.Append(t.Context(), "event-1", eventstore.NoStream, some(1))
+	require.NoError(t, err)
+	for n := range int64(3) {
+		_, err := f.store.Append(t.Context(), "lease", n-1, some(1))
+		require.NoError(t, err)
+		end, err := f.store.End(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, p, end)
+	}
+	_, err = f.store.Append(t.Context(), "lease", 2, some(2)) // of which the position is read
+	require.NoError(t, err)
+	end, err := f.store.End(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, p, end)
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for server, says := range map[string]string{
 		"esdb://":                            "connection string",
