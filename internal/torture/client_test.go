@@ -102,7 +102,7 @@ func (c *client) try(ctx context.Context, a *act) (again bool, err error) {
 		e.What = "no answer"
 		return false, errors.Join(errGone, err, c.ledger.write(e, func(t *tally) { t.unanswered++ }))
 	}
-	now := c.ledger.provider.now()
+	now := c.ledger.provider.acknowledged()
 	e.What, e.Status = "answer", got.status
 	replayed := got.header.Get("Idempotent-Replayed") == "true"
 	come := got.status == 503 || got.status == 429

@@ -107,15 +107,7 @@ func (r *run) conclude(when string) {
 		}
 		return c.verify(r.t.Context(), c.events)
 	})()
-	if hall := r.clients[0].hall; hall != "" {
-		registered := 0
-		for _, c := range r.clients {
-			registered += len(c.inHall)
-		}
-		if there := v.does(r.t, 200, "GET", "/v1/events/"+hall, nil).number("participant_count"); there != registered {
-			r.ledger.blame(lost, "%d are in the hall, %d registered", there, registered)
-		}
-	}
+	r.hallHolds(v)
 	v.swept(r.t, r.folder)
 	v.finish(r.t)
 	r.calm(v)
@@ -123,6 +115,21 @@ func (r *run) conclude(when string) {
 	judge(r.ledger, all, r.provider.messages(r.t), r.happenings())
 	r.compare(r.folder)
 	r.ledger.clean(r.t, when)
+}
+
+// hallHolds looks whether all who were told that they are in the hall are there.
+func (r *run) hallHolds(v *service) {
+	hall := r.clients[0].hall
+	if hall == "" {
+		return
+	}
+	registered := 0
+	for _, c := range r.clients {
+		registered += len(c.inHall)
+	}
+	if there := v.does(r.t, 200, "GET", "/v1/events/"+hall, nil).number("participant_count"); there != registered {
+		r.ledger.blame(lost, "%d are in the hall, %d registered", there, registered)
+	}
 }
 
 // calm expects that v logged nothing that nobody foresaw.
