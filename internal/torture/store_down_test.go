@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/belltower/belltower/eventstore"
 )
 
 // TestStoreDown kills the store of two instances under load, and starts it again
@@ -21,7 +19,6 @@ func TestStoreDown(t *testing.T) {
 	people := sized(t, 50, 500, 500)
 	down := time.Duration(sized(t, 10, 60, 300)) * time.Second
 	s := newSharing(t, seed, 2, 4)
-	s.foreseen = []string{eventstore.ErrUnavailable.Error(), eventstore.ErrUnknownOutcome.Error()}
 	v := s.leader().service
 	s.prepare(v)
 	s.patient(true)
