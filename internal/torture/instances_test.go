@@ -187,15 +187,15 @@ func (s *sharing) use(c *client, stop <-chan struct{}) error {
 		select {
 		case <-stop:
 			return nil
+		case <-s.t.Context().Done(): // the test has failed
+			return nil
 		default:
 		}
 		err := s.step(c, n)
 		switch {
 		case errors.Is(err, errGone):
 			s.another(c)
-		case s.t.Context().Err() != nil:
-			return nil // the test has failed
-		case err != nil && !errors.Is(err, errUnavailable):
+		case err != nil && !errors.Is(err, errUnavailable) && s.t.Context().Err() == nil:
 			return err
 		}
 		if err != nil {
