@@ -68,6 +68,9 @@ func newSharing(t *testing.T, seed uint64, n, clients int) *sharing {
 		s.start(s.instances[i])
 	}
 	for _, c := range s.clients {
+		// What a killed instance has claimed waits for three quarters of a minute, and
+		// on a slow machine for longer.
+		c.early = 60
 		s.another(c)
 	}
 	return s
