@@ -1,6 +1,7 @@
 package reminders
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,14 +15,12 @@ import (
 // heldUp is a channel before which an attempt is held up once, after its look.
 type heldUp struct {
 	*scripted
-	meanwhile func()
+	meanwhile atomic.Pointer[func()]
 }
 
 func (c *heldUp) Check(m channels.Message) error {
-	if c.meanwhile != nil {
-		meanwhile := c.meanwhile
-		c.meanwhile = nil
-		meanwhile()
+	if meanwhile := c.meanwhile.Swap(nil); meanwhile != nil {
+		(*meanwhile)()
 	}
 	return c.scripted.Check(m)
 }
@@ -43,12 +42,13 @@ func TestLookThatHasBecomeOld(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.reminded()
 				at(59 * time.Minute)
-				held.meanwhile = func() {
+				meanwhile := func() {
 					c.meanwhile(w)
 					time.Sleep(maxLookAge + time.Millisecond)
 				}
+				held.meanwhile.Store(&meanwhile)
 				at(time.Hour + time.Minute)
-				require.Nil(t, held.meanwhile)
+				require.Nil(t, held.meanwhile.Load())
 				var sent []string
 				for _, d := range w.email.deliveries() {
 					sent = append(sent, d.Subject)
