@@ -55,29 +55,51 @@ func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool, rep
 	}
 	handover := s.commands.BeginHandover(n.EventID, n.ParticipantID)
 	defer handover.End()
-	message, reason, err := s.look(ctx, l, n)
+	a, reason, err := s.attempt(ctx, l, claim)
 	if err != nil {
 		handover.End()
 		return s.unsent(ctx, n, reason, err)
 	}
-	began := s.now()
-	if began.Before(n.ScheduledTime) || began.Sub(claim.at) > claimMargin {
-		// The clock was set back, or so much time has gone by that the claim might
-		// run out under the attempt.
-		handover.End()
-		return s.postpone(ctx, n, errors.New("the clock or the claim did not allow the attempt"))
-	}
-	result := s.send(ctx, l, n, message, began)
 	handover.End()
 	if handover.Overtaken() {
 		s.overtaken.Add(1)
 	}
-	called = failure(result)
+	called = failure(a.result)
 	tell()
-	if result.Outcome == channels.Broken {
+	if a.result.Outcome == channels.Broken {
 		s.pause(l, brokenPause)
 	}
-	return s.record(ctx, l, n, message, result, began, handover.Overtaken())
+	return s.record(ctx, l, n, a.message, a.result, a.began, handover.Overtaken())
+}
+
+// attempted is a call of the provider and what came of it.
+type attempted struct {
+	message rendered
+	began   time.Time
+	result  channels.Result
+}
+
+// attempt looks and calls the provider; where the look has become too old before
+// the call, it looks again. An error with a reason says that the message is not
+// wanted any more; after any error the provider was not called.
+func (s *sender) attempt(ctx context.Context, l *lane, c claimed) (a attempted, reason string, err error) {
+	n := c.notification
+	for range maxLooks {
+		if a.message, reason, err = s.look(ctx, l, n); err != nil {
+			return a, reason, err
+		}
+		a.began = s.now()
+		if a.began.Before(n.ScheduledTime) || a.began.Sub(c.at) > claimMargin {
+			// The clock was set back, or so much time has gone by that the claim might
+			// run out under the attempt.
+			return a, "", errors.New("the clock or the claim did not allow the attempt")
+		}
+		var called bool
+		if a.result, called = s.send(ctx, l, n, a.message, a.began); called {
+			return a, "", nil
+		}
+	}
+	return a, "", errors.New("the look at the event took too long")
 }
 
 // errNotSent says that the provider was not called, which says nothing of it.
@@ -234,14 +256,22 @@ func snapshot(n *aggregates.Notification, _ time.Time) aggregates.Notification {
 	return c
 }
 
-// send makes the one attempt. A channel that doesn't come back when its time is
-// over is left alone; if it says later that it has sent, that is recorded then.
-func (s *sender) send(ctx context.Context, l *lane, n aggregates.Notification, m rendered, began time.Time) channels.Result {
+// send calls the provider, unless the look has become too old. A channel that
+// doesn't come back when its time is over is left alone; if it says later that it
+// has sent, that is recorded then.
+func (s *sender) send(ctx context.Context, l *lane, n aggregates.Notification, m rendered, began time.Time) (r channels.Result, called bool) {
 	if err := l.Channel.Check(m.Message); err != nil {
-		return channels.Result{Outcome: channels.Rejected, Code: "check", Detail: err.Error()}
+		return channels.Result{Outcome: channels.Rejected, Code: "check", Detail: err.Error()}, true
 	}
-	answered, gone := make(chan channels.Result), make(chan struct{})
+	answered, tooOld, gone := make(chan channels.Result), make(chan struct{}), make(chan struct{})
 	go func() {
+		// A busy machine, or one that was suspended, may come to this late.
+		now := s.now()
+		if !m.look.fresh(now) {
+			close(tooOld)
+			return
+		}
+		s.lookToCall.Observe(now.Sub(m.look.began).Seconds())
 		result := call(ctx, l, m.Message)
 		select {
 		case answered <- result:
@@ -254,11 +284,13 @@ func (s *sender) send(ctx context.Context, l *lane, n aggregates.Notification, m
 	timeout := time.NewTimer(l.Timeout + hangGrace)
 	defer timeout.Stop()
 	select {
-	case result := <-answered:
-		return result
+	case r = <-answered:
+		return r, true
+	case <-tooOld:
+		return r, false
 	case <-timeout.C:
 		close(gone)
-		return channels.Result{Outcome: channels.Unknown, Code: "timeout", Detail: "the channel did not come back"}
+		return channels.Result{Outcome: channels.Unknown, Code: "timeout", Detail: "the channel did not come back"}, true
 	}
 }
 

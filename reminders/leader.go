@@ -34,10 +34,7 @@ func (r *Reminders) heed(ctx context.Context) {
 		changed := r.o.Leader.Changed()
 		if leads := r.o.Leader.Leads(); leads != led {
 			led = leads
-			if err := r.steer(ctx); err != nil && ctx.Err() == nil {
-				r.o.Logger.Error("the processor's state can't be read", "error", err)
-				led = !leads // again in a moment
-			}
+			r.steerOrLater(ctx)
 		}
 		select {
 		case <-changed:

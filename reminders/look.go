@@ -16,58 +16,69 @@ var errUnrenderable = errors.New("the message can't be rendered")
 // rendered is what goes out, and the key that its text is sealed with.
 type rendered struct {
 	channels.Message
-	key int64
+	key  int64
+	look look
+}
+
+// look is a look at an event's stream.
+type look struct {
+	began time.Time // before the stream was read to its end
+	at    time.Time // when that had been read
+}
+
+// fresh tells whether a provider may be called at now by what was seen. A
+// machine that slept has gone on by the clock on the wall alone.
+func (l look) fresh(now time.Time) bool {
+	age := now.Sub(l.at)
+	return age >= 0 && max(age, now.Round(0).Sub(l.at.Round(0))) <= maxLookAge
 }
 
 // look reads the event's stream at its end and renders what is wanted there. An
 // error with a reason says that n is not wanted any more.
 func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (rendered, string, error) {
-	for range maxLooks {
-		type seen struct {
-			wanted   bool
-			reason   string
-			at       time.Time
-			message  rendered
-			template string
-			bindings aggregates.Bindings
-		}
-		now, err := commands.View(ctx, s.commands, commands.EventStream(n.EventID), func(e *aggregates.Event, _ int64) seen {
-			who, _ := e.Participant(n.ParticipantID)
-			v := seen{at: s.now(), reason: whyNot(e, who)}
-			for _, w := range Wanted(e, who, s.kinds) {
-				v.wanted = v.wanted || w.NotificationID == n.ID
-			}
-			if !v.wanted {
-				return v
-			}
-			v.message = rendered{key: who.Contact.Key, Message: channels.Message{
-				ID: n.ID, Channel: n.Channel, Attempt: n.Attempts, To: address(l.Kind, who), Name: who.Contact.Name,
-				Subject: e.Title, Due: latest(n.Created.At, n.ScheduledTime), Expires: n.Expires,
-				Event: about(e, who),
-			}}
-			reminder, _ := e.Reminder(n.ReminderID)
-			announcement, _ := e.Announcement(n.AnnouncementID)
-			v.template = templateOf(reminder, announcement)
-			v.bindings = aggregates.BindingsFor(e, who, reminder, announcement, v.at)
-			return v
-		})
-		if err != nil {
-			return rendered{}, "", err
-		}
-		if !now.wanted {
-			return rendered{}, now.reason, errors.New("not wanted any more")
-		}
-		text, err := aggregates.RenderTemplate(now.template, now.bindings)
-		if err != nil {
-			return rendered{}, "", fmt.Errorf("%w: %w", errUnrenderable, err)
-		}
-		now.message.Text = text
-		now.message.OptOut = s.optOut(n.EventID, n.ParticipantID)
-		if age := s.now().Sub(now.at); age >= 0 && age <= maxLookAge {
-			return now.message, "", nil
-		}
+	began := s.now()
+	type seen struct {
+		wanted   bool
+		reason   string
+		at       time.Time
+		message  rendered
+		template string
+		bindings aggregates.Bindings
 	}
-	return rendered{}, "", errors.New("the look at the event took too long")
+	now, err := commands.View(ctx, s.commands, commands.EventStream(n.EventID), func(e *aggregates.Event, _ int64) seen {
+		who, _ := e.Participant(n.ParticipantID)
+		v := seen{at: s.now(), reason: whyNot(e, who)}
+		for _, w := range Wanted(e, who, s.kinds) {
+			v.wanted = v.wanted || w.NotificationID == n.ID
+		}
+		if !v.wanted {
+			return v
+		}
+		v.message = rendered{key: who.Contact.Key, Message: channels.Message{
+			ID: n.ID, Channel: n.Channel, Attempt: n.Attempts, To: address(l.Kind, who), Name: who.Contact.Name,
+			Subject: e.Title, Due: latest(n.Created.At, n.ScheduledTime), Expires: n.Expires,
+			Event: about(e, who),
+		}}
+		reminder, _ := e.Reminder(n.ReminderID)
+		announcement, _ := e.Announcement(n.AnnouncementID)
+		v.template = templateOf(reminder, announcement)
+		v.bindings = aggregates.BindingsFor(e, who, reminder, announcement, v.at)
+		return v
+	})
+	if err != nil {
+		return rendered{}, "", err
+	}
+	if !now.wanted {
+		return rendered{}, now.reason, errors.New("not wanted any more")
+	}
+	text, err := aggregates.RenderTemplate(now.template, now.bindings)
+	if err != nil {
+		return rendered{}, "", fmt.Errorf("%w: %w", errUnrenderable, err)
+	}
+	now.message.Text = text
+	now.message.OptOut = s.optOut(n.EventID, n.ParticipantID)
+	now.message.look = look{began, now.at}
+	return now.message, "", nil
 }
 
 // about is what a message to p is about.

@@ -49,6 +49,8 @@ type Reminders struct {
 	ended    atomic.Bool     // the time for concluding what is in flight is over
 	run      context.Context // ends when sending is to end; set by Run
 	ready    chan struct{}   // closed once run is set
+	// unsteered holds one while the processor's state could not be read.
+	unsteered chan struct{}
 }
 
 // Kinds gives the kind of address that each channel needs.
@@ -72,7 +74,7 @@ func New(o Options) (*Reminders, error) {
 	if o.Boot == "" {
 		o.Boot = uuid.NewString()
 	}
-	r := &Reminders{o: o, table: t, ready: make(chan struct{})}
+	r := &Reminders{o: o, table: t, ready: make(chan struct{}), unsteered: make(chan struct{}, 1)}
 	r.sender = &sender{
 		commands: o.Commands, store: o.Store, table: t, boot: o.Boot, exclusive: o.Store.Exclusive(),
 		kinds: Kinds(o.Channels), disused: newDisused(o.Logger),
@@ -80,6 +82,7 @@ func New(o Options) (*Reminders, error) {
 		optOut:   o.OptOut,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
 		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{}, leads: leads(o.Leader),
+		lookToCall: newLookToCall(),
 	}
 	for _, c := range o.Channels {
 		r.sender.lanes = append(r.sender.lanes, newLane(c, o.Logger))
@@ -97,17 +100,14 @@ func New(o Options) (*Reminders, error) {
 func (r *Reminders) Run(ctx context.Context, drain time.Duration) error {
 	r.run = ctx
 	close(r.ready)
-	r.planner.steered = func() {
-		if err := r.steer(ctx); err != nil && ctx.Err() == nil {
-			r.o.Logger.Error("the processor's state can't be read", "error", err)
-		}
-	}
+	r.planner.steered = func() { r.steerOrLater(ctx) }
 	if err := r.steer(ctx); err != nil {
 		return fmt.Errorf("read the processor's state: %w", err)
 	}
 	var running sync.WaitGroup
 	running.Go(func() { r.planner.run(ctx) })
 	running.Go(func() { r.auditor.run(ctx) })
+	running.Go(func() { r.steerLater(ctx) })
 	if r.o.Leader != nil {
 		running.Go(func() { r.heed(ctx) })
 	}
@@ -136,6 +136,9 @@ func (r *Reminders) drain(most time.Duration) {
 // Close closes the planner's table, after Run.
 func (r *Reminders) Close() error { return r.table.close() }
 
+// steerPause is between tries to read the processor's state.
+const steerPause = time.Second
+
 // steer hands the processor's state to the sender.
 func (r *Reminders) steer(ctx context.Context) error {
 	r.steering.Lock() // so that no older state comes after a newer one
@@ -147,6 +150,37 @@ func (r *Reminders) steer(ctx context.Context) error {
 	r.sender.steer(!p.Stopped, time.Duration(p.Interval())*time.Second)
 	r.auditor.steer(!p.Stopped && r.sender.leads(), time.Duration(p.Interval())*time.Second)
 	return nil
+}
+
+// steerOrLater steers now, or as soon as the processor's state can be read.
+func (r *Reminders) steerOrLater(ctx context.Context) {
+	err := r.steer(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	r.o.Logger.Warn("the processor's state can't be read, and is tried again", "error", err)
+	select {
+	case r.unsteered <- struct{}{}:
+	default:
+	}
+}
+
+// steerLater tries again what steerOrLater could not do.
+func (r *Reminders) steerLater(ctx context.Context) {
+	for {
+		select {
+		case <-r.unsteered:
+		case <-ctx.Done():
+			return
+		}
+		for r.steer(ctx) != nil {
+			select {
+			case <-time.After(steerPause):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 func (r *Reminders) processor(ctx context.Context) (aggregates.Processor, error) {

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
@@ -47,6 +49,8 @@ type sender struct {
 	wake      chan struct{}
 	inFlight  sync.WaitGroup
 	overtaken atomic.Int64
+	// lookToCall is for how long changes are not seen by what is handed over.
+	lookToCall prometheus.Histogram
 
 	mu       sync.Mutex
 	running  bool

@@ -44,7 +44,7 @@ func (s *Store) append(ctx context.Context, stream string, expected int64, recor
 	switch {
 	case err == nil && len(records) == 1 && result.CommitPosition != 0:
 		p := eventstore.Position{Commit: result.CommitPosition, Prepare: result.PreparePosition}
-		s.end.appended(p)
+		s.appended(stream, p)
 		return p, nil
 	case err == nil:
 		// A repeated append is answered without a position; and of which of
@@ -78,8 +78,15 @@ func (s *Store) positionOf(ctx context.Context, stream string, revision int64, a
 	case len(found) == 0 || found[0].ID != appended.ID:
 		return eventstore.Position{}, fmt.Errorf("%w: it was taken, and isn't there", eventstore.ErrCorrupt)
 	}
-	s.end.appended(found[0].Position)
+	s.appended(stream, found[0].Position)
 	return found[0].Position, nil
+}
+
+// appended notes where a record now stands. The end of the log is that of our streams alone.
+func (s *Store) appended(stream string, p eventstore.Position) {
+	if s.ours(stream) {
+		s.end.appended(p)
+	}
 }
 
 // wrongRevision finds the revision that a stream really has: the client says

@@ -150,18 +150,9 @@ func probe(config client.Configuration, found chan<- *client.Client) error {
 // await waits for a link, until ctx ends. Who gets one releases it.
 func (c *connection) await(ctx context.Context) (*link, error) {
 	for {
-		c.mu.Lock()
-		l, up, closed := c.link, c.up, c.closed
-		if l != nil && !closed {
-			l.users++
-			c.calls.Add(1)
-		}
-		c.mu.Unlock()
-		switch {
-		case closed:
-			return nil, eventstore.ErrClosed
-		case l != nil:
-			return l, nil
+		l, up, err := c.take()
+		if l != nil || err != nil {
+			return l, err
 		}
 		select {
 		case <-up:
@@ -172,9 +163,27 @@ func (c *connection) await(ctx context.Context) (*link, error) {
 	}
 }
 
+// take gives the link there is, or what is closed when there is one.
+func (c *connection) take() (l *link, up <-chan struct{}, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return nil, nil, eventstore.ErrClosed
+	case c.link == nil:
+		return nil, c.up, nil
+	}
+	c.link.users++
+	c.calls.Add(1)
+	return c.link, nil, nil
+}
+
 // acquire is await for a caller who doesn't wait for ever: at most until a
 // deadline, and no longer than patience after the server was lost.
 func (c *connection) acquire(ctx context.Context, deadline time.Time) (*link, error) {
+	if l, _, err := c.take(); l != nil || err != nil {
+		return l, err
+	}
 	c.mu.Lock()
 	if most := c.since.Add(patience); c.link == nil && most.Before(deadline) {
 		deadline = most

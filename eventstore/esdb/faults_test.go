@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,10 +60,13 @@ func settled(ctx context.Context, store eventstore.Store, stream string, expecte
 	}
 }
 
+// patience is how long a test waits for what has to come.
+const patience = 10 * time.Minute
+
 // load appends from many writers, while trouble goes on, and follows what
-// comes. Nothing is lost, nothing comes twice, and everything in order.
-func load(t *testing.T, store eventstore.Store, log func() *embedded.Log, trouble func()) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+// comes; trouble waits, with more, until so many more appends are answered. Nothing is lost, nothing comes twice, and everything in order.
+func load(t *testing.T, store eventstore.Store, log func() *embedded.Log, trouble func(more func(appends int))) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	sub, err := store.Subscribe(ctx, eventstore.Start)
 	require.NoError(t, err)
@@ -73,6 +75,7 @@ func load(t *testing.T, store eventstore.Store, log func() *embedded.Log, troubl
 	stop := make(chan struct{})
 	var mu sync.Mutex
 	acknowledged := map[uuid.UUID]eventstore.Position{}
+	answered := make(chan struct{})
 	var writing errgroup.Group
 	for range writers {
 		writing.Go(func() error {
@@ -95,10 +98,22 @@ func load(t *testing.T, store eventstore.Store, log func() *embedded.Log, troubl
 				}
 				acknowledged[records[len(records)-1].ID] = p
 				mu.Unlock()
+				select {
+				case answered <- struct{}{}:
+				default:
+				}
 			}
 		})
 	}
-	trouble()
+	trouble(func(appends int) {
+		for range appends {
+			select {
+			case <-answered:
+			case <-ctx.Done():
+				require.FailNow(t, "nothing is appended any more")
+			}
+		}
+	})
 	close(stop)
 	require.NoError(t, writing.Wait())
 
@@ -133,17 +148,25 @@ func load(t *testing.T, store eventstore.Store, log func() *embedded.Log, troubl
 	require.Equal(t, all, followed)
 }
 
+func (f *faulty) load(trouble func(more func(appends int))) {
+	load(f.T, f.store, func() *embedded.Log { return f.log }, trouble)
+}
+
+// The wire is slow, and what it carries comes in small pieces.
 func TestLatency(t *testing.T) {
 	f := newFaulty(t)
-	f.set(func() { f.delay = 20 * time.Millisecond })
-	load(t, f.store, func() *embedded.Log { return f.log }, func() { time.Sleep(time.Second) })
+	for _, direction := range []string{up, down} {
+		f.add("latency", direction, attributes{"latency": 20, "jitter": 10})
+		f.add("slicer", direction, attributes{"average_size": 100, "size_variation": 50, "delay": 10})
+	}
+	f.load(func(more func(int)) { more(100) })
 }
 
 func TestCutsUnderLoad(t *testing.T) {
 	f := newFaulty(t)
-	load(t, f.store, func() *embedded.Log { return f.log }, func() {
+	f.load(func(more func(int)) {
 		for range 20 {
-			time.Sleep(150 * time.Millisecond)
+			more(10)
 			f.cutAll()
 		}
 	})
@@ -151,19 +174,14 @@ func TestCutsUnderLoad(t *testing.T) {
 
 // A connection is cut, or garbled, now and then within what a client sends.
 func TestCutsWithinAppends(t *testing.T) {
-	for what, kind := range map[string]fault{"cut": cut, "twice": twice} {
+	for what, a := range map[string]attributes{"limit_data": {"bytes": 30 << 10}, "repeat": {"after": 30 << 10}} {
 		t.Run(what, func(t *testing.T) {
 			f := newFaulty(t)
-			f.set(func() {
-				f.after = func(sent int) fault {
-					if sent > 30<<10 {
-						return kind
-					}
-					return none
-				}
+			f.load(func(more func(int)) {
+				remove := f.add(what, up, a)
+				more(200)
+				remove()
 			})
-			load(t, f.store, func() *embedded.Log { return f.log }, func() { time.Sleep(3 * time.Second) })
-			f.set(func() { f.after = nil })
 		})
 	}
 }
@@ -175,23 +193,35 @@ func TestHalfAnAppend(t *testing.T) {
 	for i := range large {
 		large[i] = eventstore.NewRecord{ID: uuid.New(), Type: "T", Data: fmt.Appendf(nil, "%q", strings.Repeat("x", 40<<10)), Metadata: []byte("{}")}
 	}
-	var cuts atomic.Int32
-	f.set(func() {
-		f.after = func(sent int) fault {
-			if sent > 300<<10 && cuts.Load() < 3 {
-				cuts.Add(1)
-				return cut
-			}
-			return none
-		}
-	})
-	p, err := f.store.Append(t.Context(), "event-large", eventstore.NoStream, large)
-	require.NoError(t, err, "nobody notices but by the time that it takes")
+	remove := f.add("limit_data", up, attributes{"bytes": 300 << 10})
+	_, err := f.store.Append(t.Context(), "event-large", eventstore.NoStream, large)
+	require.Error(t, err, "it never gets through as a whole")
 	got, err := f.log.ReadStream(t.Context(), "event-large", 0, 100)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	remove()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	p, err := settled(ctx, f.store, "event-large", eventstore.NoStream, large)
+	require.NoError(t, err)
+	got, err = f.log.ReadStream(t.Context(), "event-large", 0, 100)
 	require.NoError(t, err)
 	require.Len(t, got, 16)
 	require.Equal(t, got[15].Position, p)
-	require.EqualValues(t, 3, cuts.Load())
+}
+
+// unavailable waits until appends are refused at once, with the certainty that nothing was appended.
+func (f *faulty) unavailable() {
+	f.Helper()
+	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	defer cancel()
+	for {
+		_, err := f.store.Append(ctx, "event-2", eventstore.NoStream, some(1))
+		if errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrUnknownOutcome) {
+			return
+		}
+		require.NoError(f, ctx.Err())
+	}
 }
 
 // A connection on which nothing comes any more, though nobody has closed it, is given up.
@@ -205,8 +235,11 @@ func TestHalfOpen(t *testing.T) {
 	b, err := sub.Next(t.Context())
 	require.NoError(t, err)
 	require.Len(t, b.Records, 1)
-	f.stallAll()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	removeUp, removeDown := f.add("timeout", up, attributes{"timeout": 0}), f.add("timeout", down, attributes{"timeout": 0})
+	f.unavailable()
+	removeUp()
+	removeDown()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err = settled(ctx, f.store, "event-1", 0, some(1))
 	require.NoError(t, err)
@@ -227,8 +260,7 @@ func TestServerAway(t *testing.T) {
 	b, err := sub.Next(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, p, b.Position)
-	f.set(func() { f.down = true })
-	f.cutAll()
+	f.down()
 	next := make(chan eventstore.Batch, 1)
 	go func() {
 		b, err := sub.Next(t.Context())
@@ -236,13 +268,7 @@ func TestServerAway(t *testing.T) {
 			next <- b
 		}
 	}()
-	var quick time.Duration
-	require.Eventually(t, func() bool {
-		began := time.Now()
-		_, err := f.store.Append(t.Context(), "event-2", eventstore.NoStream, some(1))
-		quick = time.Since(began)
-		return errors.Is(err, eventstore.ErrUnavailable) && !errors.Is(err, eventstore.ErrUnknownOutcome) && quick < time.Second
-	}, time.Minute, time.Millisecond, "refused at once, with the certainty that nothing was appended")
+	f.unavailable()
 	_, err = f.store.End(t.Context())
 	require.ErrorIs(t, err, eventstore.ErrUnavailable)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -250,8 +276,8 @@ func TestServerAway(t *testing.T) {
 	_, err = f.store.Append(ctx, "event-2", eventstore.NoStream, some(1))
 	require.ErrorIs(t, err, context.Canceled)
 
-	f.set(func() { f.down = false })
-	within, cancel := context.WithTimeout(t.Context(), time.Minute)
+	f.up()
+	within, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err = settled(within, f.store, "event-1", 0, some(1))
 	require.NoError(t, err)
@@ -286,23 +312,22 @@ func TestRestartsUnderLoad(t *testing.T) {
 	begin()
 	defer func() { end() }()
 	store := opened(t, "esdb://"+at+"?tls=false", esdb.Options{Prefixes: []string{"event-"}})
-	load(t, store, func() *embedded.Log { return log }, func() {
+	load(t, store, func() *embedded.Log { return log }, func(more func(int)) {
 		for range 5 {
-			time.Sleep(300 * time.Millisecond)
+			more(50)
 			end()
 			listener, err = net.Listen("tcp", at)
 			require.NoError(t, err)
 			begin()
 		}
-		time.Sleep(300 * time.Millisecond)
+		more(50)
 	})
 }
 
 // A store that is closed while there is no server doesn't wait for one.
 func TestCloseWithoutServer(t *testing.T) {
 	f := newFaulty(t)
-	f.set(func() { f.down = true })
-	f.cutAll()
+	f.down()
 	_, err := f.store.End(t.Context())
 	require.Error(t, err)
 	require.NoError(t, f.store.Close())
@@ -337,6 +362,25 @@ func TestForeignEvents(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, b.Records, 1)
 	require.True(t, b.CaughtUp)
+}
+
+// Nor is what this store itself appends to other streams, as a lease.
+func TestOtherStreamsAreNotTheEnd(t *testing.T) {
+	f := newFaulty(t)
+	p, err := f.store.Append(t.Context(), "event-1", eventstore.NoStream, some(1))
+	require.NoError(t, err)
+	for n := range int64(3) {
+		_, err := f.store.Append(t.Context(), "lease", n-1, some(1))
+		require.NoError(t, err)
+		end, err := f.store.End(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, p, end)
+	}
+	_, err = f.store.Append(t.Context(), "lease", 2, some(2)) // of which the position is read
+	require.NoError(t, err)
+	end, err := f.store.End(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, p, end)
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -1,145 +1,89 @@
 package esdb_test
 
 import (
-	"net"
-	"sync"
+	"context"
+	"encoding/json"
+	"strings"
 	"testing"
-	"time"
 
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/Shopify/toxiproxy/v2/stream"
+	"github.com/Shopify/toxiproxy/v2/toxics"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 )
 
 // proxy stands between client and server and does to the wire what wires do.
 type proxy struct {
-	listener net.Listener
-	wait     sync.WaitGroup
-
-	mu    sync.Mutex
-	to    string
-	pairs map[*pair]struct{}
-	down  bool
-	after func(sent int) fault // looks at what a client has sent so far on a connection
-	delay time.Duration
-}
-
-// fault is what happens to a connection.
-type fault int
-
-const (
-	none  fault = iota
-	cut         // both ends are closed
-	stall       // nothing goes through any more, and nobody is told
-	twice       // a chunk comes twice
-)
-
-// pair is a connection of a client and ours to the server.
-type pair struct {
-	client, server net.Conn
-	stalled        chan struct{}
-	once           sync.Once
+	*toxiproxy.Proxy
+	t *testing.T
 }
 
 func newProxy(t *testing.T, to string) *proxy {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &proxy{listener: listener, to: to, pairs: map[*pair]struct{}{}}
-	p.wait.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			p.wait.Go(func() { p.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		p.set(func() { p.down = true })
-		p.cutAll()
-		p.wait.Wait()
-	})
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	p := &proxy{toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", to), t}
+	p.up()
+	t.Cleanup(p.down)
 	return p
 }
 
-func (p *proxy) at() string { return "esdb://" + p.listener.Addr().String() + "?tls=false" }
+func (p *proxy) at() string { return "esdb://" + p.Listen + "?tls=false" }
 
-func (p *proxy) set(change func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	change()
+// down cuts all connections and takes no others.
+func (p *proxy) down() { p.Stop() }
+
+// up takes connections, at the same address as before.
+func (p *proxy) up() { require.NoError(p.t, p.Start()) }
+
+func (p *proxy) cutAll() {
+	p.down()
+	p.up()
 }
 
-func (p *proxy) serve(conn net.Conn) {
-	p.mu.Lock()
-	to, down := p.to, p.down
-	p.mu.Unlock()
-	if down {
-		_ = conn.Close()
-		return
-	}
-	server, err := net.Dial("tcp", to)
-	if err != nil {
-		_ = conn.Close()
-		return
-	}
-	c := &pair{client: conn, server: server, stalled: make(chan struct{})}
-	p.set(func() { p.pairs[c] = struct{}{} })
-	var both sync.WaitGroup
-	both.Go(func() { p.pump(c, conn, server, true) })
-	both.Go(func() { p.pump(c, server, conn, false) })
-	both.Wait()
-	p.set(func() { delete(p.pairs, c) })
+// attributes are those of a toxic, as toxiproxy documents them.
+type attributes map[string]any
+
+// add lets a toxic work on a direction of all connections, those to come too.
+func (p *proxy) add(kind, direction string, a attributes) (remove func()) {
+	said, err := json.Marshal(map[string]any{"name": kind + direction, "type": kind, "stream": direction, "attributes": a})
+	require.NoError(p.t, err)
+	_, err = p.Toxics.AddToxicJson(strings.NewReader(string(said)))
+	require.NoError(p.t, err)
+	return func() { require.NoError(p.t, p.Toxics.RemoveToxic(context.Background(), kind+direction)) }
 }
 
-func (p *proxy) pump(c *pair, from, to net.Conn, client bool) {
-	defer c.cut()
-	buffer, sent := make([]byte, 16<<10), 0
+const (
+	up   = "upstream"
+	down = "downstream"
+)
+
+func init() { toxics.Register("repeat", new(repeat)) }
+
+// repeat is a toxic that sends what comes after so many bytes twice.
+type repeat struct {
+	After int64 `json:"after"`
+}
+
+// NewState implements toxics.StatefulToxic: it counts the bytes.
+func (r *repeat) NewState() any { return new(int64) }
+
+// Pipe implements toxics.Toxic.
+func (r *repeat) Pipe(stub *toxics.ToxicStub) {
+	sent := stub.State.(*int64)
 	for {
-		n, err := from.Read(buffer)
-		if err != nil {
+		select {
+		case <-stub.Interrupt:
 			return
-		}
-		p.mu.Lock()
-		delay, after := p.delay, p.after
-		p.mu.Unlock()
-		time.Sleep(delay)
-		chunk := buffer[:n]
-		if client && after != nil {
-			switch sent += n; after(sent) {
-			case cut:
-				_, _ = to.Write(chunk[:n/2])
+		case c := <-stub.Input:
+			if c == nil {
+				stub.Close()
 				return
-			case stall:
-				c.stall()
-			case twice:
-				chunk = append(append([]byte{}, chunk...), chunk...)
+			}
+			*sent += int64(len(c.Data))
+			stub.Output <- c
+			if *sent > r.After {
+				stub.Output <- &stream.StreamChunk{Data: c.Data, Timestamp: c.Timestamp}
 			}
 		}
-		select {
-		case <-c.stalled:
-			continue // read and lost
-		default:
-		}
-		if _, err := to.Write(chunk); err != nil {
-			return
-		}
 	}
 }
-
-func (c *pair) cut() {
-	_ = c.client.Close()
-	_ = c.server.Close()
-}
-
-func (c *pair) stall() { c.once.Do(func() { close(c.stalled) }) }
-
-func (p *proxy) each(do func(*pair)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.pairs {
-		do(c)
-	}
-}
-
-func (p *proxy) cutAll()   { p.each((*pair).cut) }
-func (p *proxy) stallAll() { p.each((*pair).stall) }

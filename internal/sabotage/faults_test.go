@@ -103,8 +103,8 @@ var faults = []fault{
 	},
 	{
 		"another id in each attempt", "reminders/look.go",
-		"				ID: n.ID, Channel",
-		"				ID: n.ID[:35] + string(rune('0'+n.Attempts)), Channel",
+		"			ID: n.ID, Channel",
+		"			ID: n.ID[:35] + string(rune('0'+n.Attempts)), Channel",
 		[][]string{{"reminders", "^TestUnknownIsTriedAgainInDoubt$"}, simulation},
 	},
 	{

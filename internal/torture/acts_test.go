@@ -8,9 +8,9 @@ import (
 // far is not during the test.
 const far = 48 * time.Hour
 
-// soon is a start that comes during the test.
+// soon is a start whose reminders are due during the test.
 func (c *client) soon() time.Time {
-	return time.Now().Add(time.Second + time.Duration(c.rng.Int64N(int64(2*time.Second)))).UTC().Truncate(time.Microsecond)
+	return time.Now().Add(time.Duration(c.early)*time.Minute + time.Second + time.Duration(c.rng.Int64N(int64(2*time.Second)))).UTC().Truncate(time.Microsecond)
 }
 
 // next makes up an act.
@@ -34,8 +34,8 @@ func (c *client) next() *act {
 	}
 	h := living[c.rng.IntN(len(living))]
 	coming, kept := h.coming(), h.rules()
-	if len(kept) == 0 && time.Until(h.start().at) > 200*time.Millisecond {
-		return c.remind(h, 0)
+	if len(kept) == 0 && time.Until(h.start().at)-time.Duration(c.early)*time.Minute > 200*time.Millisecond {
+		return c.remind(h, c.early)
 	}
 	if len(h.people) == 0 {
 		return c.register(h)

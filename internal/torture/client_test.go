@@ -17,6 +17,7 @@ type client struct {
 	ledger *ledger
 	api    api
 	hall   string // an event that all clients register on
+	early  int    // minutes that reminders come before a start; they expire a minute after it
 	tick   func() // is called after each answer; nil: nothing
 
 	// patient clients ask again what was answered with 503 or 429.
@@ -98,7 +99,7 @@ func (c *client) try(ctx context.Context, a *act) (again bool, err error) {
 		e.What = "no answer"
 		return false, errors.Join(errGone, err, c.ledger.write(e, func(t *tally) { t.unanswered++ }))
 	}
-	now := c.ledger.provider.now()
+	now := c.ledger.provider.acknowledged()
 	e.What, e.Status = "answer", got.status
 	replayed := got.header.Get("Idempotent-Replayed") == "true"
 	come := got.status == 503 || got.status == 429
@@ -160,6 +161,9 @@ func (c *client) settle(ctx context.Context) error {
 		got, err := c.api.ask(ctx, k.request)
 		if err != nil {
 			return errors.Join(errGone, err)
+		}
+		if got.status == 503 {
+			return fmt.Errorf("%w: %s %s answered 503", errUnavailable, k.method, k.path)
 		}
 		c.ledger.note(func(t *tally) { t.repeated++ })
 		if got.status != k.status || got.body.text("id") != k.id || got.header.Get("Idempotent-Replayed") != "true" {

@@ -33,13 +33,17 @@ func (r *run) compare(folder string) {
 	v.finish(t)
 	require.Empty(t, v.out.messages(t), "building anew sends nothing")
 	for _, file := range []string{"read.db", "planner.db"} {
-		have, want := rows(t, filepath.Join(folder, file)), rows(t, filepath.Join(anew, file))
-		for _, table := range slices.Sorted(maps.Keys(want)) {
-			missing, extra := difference(want[table], have[table])
-			if len(missing)+len(extra) > 0 {
-				r.ledger.blame(diverged, "%s, table %s: %d rows are missing, %d are not in a rebuild, such as\n    - %s\n    + %s",
-					file, table, len(missing), len(extra), strings.Join(first(missing), "\n    - "), strings.Join(first(extra), "\n    + "))
-			}
+		r.ledger.differ(file, rows(t, filepath.Join(folder, file)), rows(t, filepath.Join(anew, file)))
+	}
+}
+
+// differ blames the rows of a database that differ from those of a rebuild.
+func (l *ledger) differ(file string, have, want map[string][]string) {
+	for _, table := range slices.Sorted(maps.Keys(want)) {
+		missing, extra := difference(want[table], have[table])
+		if len(missing)+len(extra) > 0 {
+			l.blame(diverged, "%s, table %s: %d rows are missing, %d are not in a rebuild, such as\n    - %s\n    + %s",
+				file, table, len(missing), len(extra), strings.Join(first(missing), "\n    - "), strings.Join(first(extra), "\n    + "))
 		}
 	}
 }

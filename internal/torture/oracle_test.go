@@ -109,6 +109,7 @@ func judge(l *ledger, all map[string]*story, delivered []message, happenings []*
 			continue
 		}
 		s := all[id]
+		slices.Sort(numbers) // of instances side by side
 		doubt := true
 		for _, number := range numbers[:len(numbers)-1] {
 			doubt = doubt && number <= len(s.Log) && s.Log[number-1].Outcome == aggregates.OutcomeUnknown

@@ -21,6 +21,10 @@ import (
 // after it.
 type provider struct {
 	dir string
+	// window is for services that deliver side by side. Then moments are by the
+	// clock, and what is acknowledged holds for messages only after this long: a
+	// change doesn't wait for what another instance is just handing over.
+	window time.Duration
 
 	mu    sync.Mutex
 	boots []*delivered
@@ -81,7 +85,7 @@ func (d *delivered) watch() {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	last := int64(0)
-	for {
+	for ended := false; ; {
 		if size := d.size(); size > last {
 			now := time.Now()
 			grown := make([]byte, size-last)
@@ -92,10 +96,13 @@ func (d *delivered) watch() {
 			d.lines += bytes.Count(grown, []byte(`{"notification_id"`))
 			d.mu.Unlock()
 		}
+		if ended {
+			return
+		}
 		select {
 		case <-tick.C:
 		case <-d.halt:
-			return
+			ended = true // and one more look
 		}
 	}
 }
@@ -128,11 +135,21 @@ func (d *delivered) count() int {
 func (p *provider) now() moment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.window > 0 {
+		return moment{offset: time.Now().UnixNano()}
+	}
 	if len(p.boots) == 0 {
 		return moment{}
 	}
 	d := p.boots[len(p.boots)-1]
 	return moment{d.boot, d.size()}
+}
+
+// acknowledged is the moment from which on an answer that has just come holds.
+func (p *provider) acknowledged() moment {
+	m := p.now()
+	m.offset += int64(p.window)
+	return m
 }
 
 // message is a line of the console channel.
@@ -143,7 +160,7 @@ type message struct {
 	Attempt      int    `json:"attempt"`
 	Text         string `json:"message"`
 
-	at   moment    // where it begins
+	at   moment    // where it begins, or when it had been seen
 	seen time.Time // it had been delivered by then
 }
 
@@ -185,6 +202,11 @@ func (p *provider) messages(t *testing.T) (all []message) {
 	defer p.mu.Unlock()
 	for _, d := range p.boots {
 		all = append(all, d.messages(t)...)
+	}
+	if p.window > 0 {
+		for i, m := range all {
+			all[i].at = moment{offset: m.seen.UnixNano()}
+		}
 	}
 	return all
 }

@@ -205,7 +205,11 @@ func (c *client) reminded(ctx context.Context, h *happening) error {
 	start := h.start()
 	for _, r := range h.rules() {
 		for _, p := range h.coming() {
-			if !p.confirmed.is() || !p.confirmed.to.Before(start.at) || !r.added.to.Before(start.at) || !start.set.to.Before(start.at) {
+			by := start.due(r)
+			if start.set.from.After(by) {
+				by = start.set.from
+			}
+			if !p.confirmed.is() || !p.confirmed.to.Before(by) || !r.added.to.Before(by) || !start.set.to.Before(start.at) {
 				continue // on the list too late, or perhaps too late
 			}
 			want := "SENT"
