@@ -129,13 +129,15 @@ func all(status string, n int) func(object) bool {
 func at(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // when shows a time of the service as people where the course is write it.
-func when(rfc3339 string) string {
+func when(rfc3339 string) string { return whenIn(rfc3339, demoZone) }
+
+func whenIn(rfc3339, zone string) string {
 	t, err := time.Parse(time.RFC3339, rfc3339)
-	zone, zoneErr := time.LoadLocation(demoZone)
+	location, zoneErr := time.LoadLocation(zone)
 	if err != nil || zoneErr != nil {
 		return rfc3339
 	}
-	return t.In(zone).Format("Mon 2 Jan 15:04:05")
+	return t.In(location).Format("Mon 2 Jan 15:04:05")
 }
 
 // counts shows numbers of o in the order of the fields.

@@ -279,6 +279,15 @@ func (s *show) statistics() error {
 	if err != nil {
 		return err
 	}
+	sayStatistics(s.out, stats)
+	if holes := stats.inner("conservation").number("holes"); holes != 0 {
+		return fmt.Errorf("%d notifications are nowhere", holes)
+	}
+	return nil
+}
+
+// sayStatistics shows what /v1/stats has answered.
+func sayStatistics(out *lines, stats object) {
 	participants, notifications := stats.inner("participants"), stats.inner("notifications")
 	for _, line := range []struct{ name, counts string }{
 		{"events", counts(stats.inner("events"), "total", "upcoming", "ongoing", "past", "cancelled")},
@@ -288,12 +297,8 @@ func (s *show) statistics() error {
 			"PENDING", "READY", "SENDING", "SENT", "DELIVERED", "FAILED", "CANCELLED")},
 		{"conservation", counts(stats.inner("conservation"), "due", "final", "in_flight", "holes")},
 	} {
-		s.out.say("   %-13s  %s\n", line.name, line.counts)
+		out.say("   %-13s  %s\n", line.name, line.counts)
 	}
-	if holes := stats.inner("conservation").number("holes"); holes != 0 {
-		return fmt.Errorf("%d notifications are nowhere", holes)
-	}
-	return nil
 }
 
 func (s *show) clean() error {

@@ -51,7 +51,7 @@ func run(ctx context.Context, args, env []string, o output) int {
 	root.SetOut(o.out)
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(serveCommand(env, o), demoCommand(o), doctorCommand(env, o), auditCommand(env, o),
+	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o),
 		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
