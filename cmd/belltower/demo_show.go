@@ -97,7 +97,7 @@ func (s *show) refusedTo(client demoClient, status int, code, what, method, path
 
 // until looks at path until enough is true of the answer.
 func (s *show) until(what, path string, enough func(object) bool) (object, error) {
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		got, err := s.do(200, "GET", path, nil)
 		if err != nil || enough(got) {

@@ -61,7 +61,7 @@ func onTerminal(t *testing.T, kind string, args ...string) *screen {
 	t.Cleanup(func() {
 		_ = side.Close()
 		_ = terminal.Close()
-		_ = s.shown.Close()
+		_ = s.shown.InputPipe().(io.Closer).Close()
 		s.following.Wait()
 	})
 	s.process = launch(t, launchOptions{

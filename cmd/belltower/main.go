@@ -38,21 +38,8 @@ type output struct{ out, err io.Writer }
 // run does what args ask for, with the environment env ("NAME=value"), until
 // ctx ends, and gives the exit code.
 func run(ctx context.Context, args, env []string, o output) int {
-	root := &cobra.Command{
-		Use:           "belltower",
-		Short:         "Event scheduling whose reminders are never lost, and always explainable",
-		Version:       version(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	root := rootCommand(env, o)
 	root.SetArgs(args)
-	root.SetOut(o.out)
-	root.SetErr(o.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o),
-		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -66,6 +53,25 @@ func run(ctx context.Context, args, env []string, o output) int {
 		return exitFound
 	}
 	return exitFailure
+}
+
+// rootCommand has all commands.
+func rootCommand(env []string, o output) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "belltower",
+		Short:         "Event scheduling whose reminders are never lost, and always explainable",
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(o.out)
+	root.SetErr(o.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o),
+		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
+	return root
 }
 
 // ran tells whether the arguments named a command; where they don't, cobra has refused them.
