@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -181,12 +182,16 @@ func (a *asker) form(fields ...huh.Field) error {
 	keys.Quit = key.NewBinding(key.WithKeys("ctrl+c", "esc"))
 	keys.Select.Filter.SetEnabled(false) // lists are short, and Esc leaves a form
 	var last string
-	form := huh.NewForm(huh.NewGroup(fields...)).WithKeyMap(keys).WithInput(a.terminal.in).WithOutput(a.terminal.out).
-		WithTheme(huh.ThemeFunc(huh.ThemeBase16)).
+	var program *tea.Program
+	running := make(chan struct{}) // closed with the first message
+	begun := sync.OnceFunc(func() { close(running) })
+	form := huh.NewForm(huh.NewGroup(fields...)).WithKeyMap(keys).WithTheme(huh.ThemeFunc(huh.ThemeBase16)).
 		WithProgramOptions(
 			tea.WithInput(a.terminal.in), tea.WithOutput(a.terminal.out), tea.WithEnvironment(a.terminal.env),
+			func(p *tea.Program) { program = p },
 			tea.WithoutSignalHandler(), // signals end ctx
 			tea.WithFilter(func(_ tea.Model, m tea.Msg) tea.Msg {
+				begun()
 				switch m := m.(type) {
 				case tea.KeyPressMsg:
 					last = m.String()
@@ -195,7 +200,24 @@ func (a *asker) form(fields ...huh.Field) error {
 				}
 				return m
 			}))
-	err := form.RunWithContext(a.ctx)
+	// The form is told to quit rather than handed a context that ends: with that it
+	// would return before its reader has let go of the terminal.
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-a.ctx.Done():
+			select {
+			case <-running:
+				program.Quit()
+			case <-ended:
+			}
+		case <-ended:
+		}
+	})
+	err := form.RunWithContext(context.WithoutCancel(a.ctx))
+	close(ended)
+	watch.Wait()
 	switch {
 	case a.ctx.Err() != nil:
 		return errInterrupted
