@@ -46,6 +46,17 @@ func (o object) list(field string) []object {
 	return items
 }
 
+func (o object) texts(field string) []string {
+	list, _ := o[field].([]any)
+	texts := make([]string, 0, len(list))
+	for _, item := range list {
+		if s, ok := item.(string); ok {
+			texts = append(texts, s)
+		}
+	}
+	return texts
+}
+
 // reply is what the service answered.
 type reply struct {
 	status int

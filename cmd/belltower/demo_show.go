@@ -97,7 +97,7 @@ func (s *show) refusedTo(client demoClient, status int, code, what, method, path
 
 // until looks at path until enough is true of the answer.
 func (s *show) until(what, path string, enough func(object) bool) (object, error) {
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		got, err := s.do(200, "GET", path, nil)
 		if err != nil || enough(got) {
@@ -129,13 +129,15 @@ func all(status string, n int) func(object) bool {
 func at(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // when shows a time of the service as people where the course is write it.
-func when(rfc3339 string) string {
+func when(rfc3339 string) string { return whenIn(rfc3339, demoZone) }
+
+func whenIn(rfc3339, zone string) string {
 	t, err := time.Parse(time.RFC3339, rfc3339)
-	zone, zoneErr := time.LoadLocation(demoZone)
+	location, zoneErr := time.LoadLocation(zone)
 	if err != nil || zoneErr != nil {
 		return rfc3339
 	}
-	return t.In(zone).Format("Mon 2 Jan 15:04:05")
+	return t.In(location).Format("Mon 2 Jan 15:04:05")
 }
 
 // counts shows numbers of o in the order of the fields.

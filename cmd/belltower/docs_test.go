@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write docs/cli-reference.md anew")
+var update = flag.Bool("update", false, "write docs/cli-reference.md and docs/reference.md anew")
 
 // Every block of sh in docs/cli.md does what it says, in order, in the folder of
 // a service; and so do the README's lines.

@@ -37,26 +37,6 @@ func main() {
 // output is where a command writes: what was asked for, and what it says about its work.
 type output struct{ out, err io.Writer }
 
-// rootCommand has all commands below it.
-func rootCommand(env []string, o output) *cobra.Command {
-	root := &cobra.Command{
-		Use:           "belltower",
-		Short:         "Event scheduling whose reminders are never lost, and always explainable",
-		Version:       version(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	root.SetOut(o.out)
-	root.SetErr(o.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(serveCommand(env, o), demoCommand(o), doctorCommand(env, o), auditCommand(env, o),
-		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
-	clientCommands(root, env, o)
-	return root
-}
-
 // run does what args ask for, with the environment env ("NAME=value"), until
 // ctx ends, and gives the exit code.
 func run(ctx context.Context, args, env []string, o output) int {
@@ -92,6 +72,26 @@ func exitCode(err error) int {
 		return coded.Code
 	}
 	return exitFailure
+}
+
+// rootCommand has all commands.
+func rootCommand(env []string, o output) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "belltower",
+		Short:         "Event scheduling whose reminders are never lost, and always explainable",
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(o.out)
+	root.SetErr(o.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o),
+		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
+	clientCommands(root, env, o)
+	return root
 }
 
 // ran tells whether the arguments named a command; where they don't, cobra has refused them.
