@@ -194,10 +194,3 @@ func table(page *strings.Builder, head []string, rows [][]string) {
 		page.WriteString("|\n")
 	}
 }
-
-func sentence(text string) string {
-	if text == "" || strings.HasSuffix(text, ".") {
-		return text
-	}
-	return text + "."
-}
