@@ -48,7 +48,7 @@ func (v *service) openStore(ctx context.Context, s settings) (eventstore.Store, 
 			return nil, err
 		}
 		v.closers = append(v.closers, log.Close)
-		return log, nil
+		return log, sharedBefore(ctx, log, s.data)
 	}
 	// The embedded log's own lock, so that either keeps out the other.
 	lock := flock.New(filepath.Join(s.data, "lock"))
@@ -66,6 +66,19 @@ func (v *service) openStore(ctx context.Context, s settings) (eventstore.Store, 
 	}
 	v.closers = append(v.closers, log.Close)
 	return log, nil
+}
+
+// sharedBefore refuses a log that instances have shared: it holds streams that
+// are not ours, which only EventStoreDB's protocol keeps apart.
+func sharedBefore(ctx context.Context, log eventstore.Store, data string) error {
+	_, shared, err := log.ReadLast(ctx, lease.Stream)
+	if err != nil {
+		return fmt.Errorf("look who used the log in %s: %w", data, err)
+	}
+	if shared {
+		return fmt.Errorf("the log in %s was shared by instances: serve it with 'belltower store serve --data %s', and start this with --store esdb://127.0.0.1:2113?tls=false and a data folder of its own", data, data)
+	}
+	return nil
 }
 
 // joinOthers gives this instance's part in the lease of a store that several

@@ -185,6 +185,21 @@ func TestOtherKeysAreRefused(t *testing.T) {
 	require.Contains(t, said, "in use by another belltower")
 }
 
+// A log that instances have shared is not taken over by a service of its own.
+func TestSharedLogIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	store, at := storeServing(t, filepath.Join(folder, "store"), "127.0.0.1:0")
+	s := &sharedStore{t: t, folder: folder, at: at}
+	p := s.start(0)
+	leader(t, p)
+	p.finish(t, syscall.SIGTERM)
+	store.finish(t, syscall.SIGTERM)
+	code, _, said := once(t, []string{"BELLTOWER_ADMIN_TOKEN=" + testAdmin},
+		"serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(folder, "store"), "--keys", filepath.Join(folder, "keys"))
+	require.Equal(t, exitFailure, code, said)
+	require.Contains(t, said, "store serve")
+}
+
 // While the store is away writes are refused for now, reads go on, and what
 // is due goes out once it is back.
 func TestStoreAway(t *testing.T) {
