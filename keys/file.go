@@ -1,13 +1,16 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -21,7 +24,7 @@ const FileName = "keys.db"
 
 const (
 	applicationID = 0x426c546b // "BlTk" in the file's header
-	format        = 1
+	format        = 2
 	secretSize    = 32
 
 	// busyTimeout is how long another program that reads or copies the file may
@@ -35,7 +38,7 @@ const schema = `
 CREATE TABLE meta (
 	id     INTEGER PRIMARY KEY CHECK (id = 1),
 	format INTEGER NOT NULL,
-	secret BLOB NOT NULL
+	secret BLOB NOT NULL -- the secret, and a sum of it
 ) STRICT;
 CREATE TABLE keys (
 	number INTEGER PRIMARY KEY,
@@ -49,6 +52,9 @@ var (
 	ErrNotKeys = errors.New("not a Belltower key file")
 	// ErrNewerFormat says that a newer Belltower wrote the file.
 	ErrNewerFormat = errors.New("the key file was written by a newer Belltower")
+	// ErrDamaged says that the file is not as it was written. A damaged key shows
+	// itself when it opens nothing; a damaged secret would show itself nowhere.
+	ErrDamaged = errors.New("the key file is damaged")
 )
 
 // Option changes how Open opens.
@@ -62,8 +68,8 @@ type options struct{ existing bool }
 func Existing() Option { return func(o *options) { o.existing = true } }
 
 // Open opens the key file in dir, which must exist, or begins one, readable by
-// its owner only. Errors name the file and match ErrMissing, ErrNotKeys or
-// ErrNewerFormat where that is the cause. Close the ring to let go of the file.
+// its owner only. Errors name the file and match ErrMissing, ErrNotKeys,
+// ErrNewerFormat or ErrDamaged where that is the cause. Close the ring to let go of the file.
 func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 	var o options
 	for _, opt := range opts {
@@ -219,12 +225,33 @@ func newRing(conn *sqlite.Conn, existing bool) (*Ring, error) {
 	if found > format {
 		return nil, fmt.Errorf("%w: its format is %d, this program knows %d", ErrNewerFormat, found, format)
 	}
-	secret := make([]byte, secretSize)
-	n, err := sqlitex.ResultBytes(conn.Prep("SELECT secret FROM meta"), secret)
+	if found < format {
+		return nil, fmt.Errorf("its format is %d, of before the first release; this program reads format %d", found, format)
+	}
+	secret, err := readSecret(conn)
 	if err != nil {
 		return nil, fmt.Errorf("read the secret: %w", err)
 	}
-	return &Ring{conn: conn, secret: secret[:n], cache: newCache(cacheSize), makeBatch: makeBatch}, nil
+	return &Ring{conn: conn, secret: secret, cache: newCache(cacheSize), makeBatch: makeBatch}, nil
+}
+
+// readSecret returns the secret if it is as it was written.
+func readSecret(conn *sqlite.Conn) ([]byte, error) {
+	stored := make([]byte, secretSize+sha256.Size+1)
+	n, err := sqlitex.ResultBytes(conn.Prep("SELECT secret FROM meta"), stored)
+	if err != nil {
+		return nil, err
+	}
+	secret := stored[:secretSize]
+	if n != secretSize+sha256.Size || !bytes.Equal(stored[:n], withSum(secret)) {
+		return nil, ErrDamaged
+	}
+	return secret, nil
+}
+
+func withSum(secret []byte) []byte {
+	sum := sha256.Sum256(secret)
+	return append(slices.Clone(secret), sum[:]...)
 }
 
 func create(conn *sqlite.Conn) (err error) {
@@ -243,7 +270,7 @@ func create(conn *sqlite.Conn) (err error) {
 	secret := make([]byte, secretSize)
 	rand.Read(secret) // crypto/rand never fails
 	err = sqlitex.Execute(conn, "INSERT INTO meta (id, format, secret) VALUES (1, ?, ?)",
-		&sqlitex.ExecOptions{Args: []any{format, secret}})
+		&sqlitex.ExecOptions{Args: []any{format, withSum(secret)}})
 	if err != nil {
 		return err
 	}
