@@ -19,6 +19,6 @@ func TestMkdirAll(t *testing.T) {
 	}
 	file := filepath.Join(top, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	require.ErrorContains(t, durable.MkdirAll(file), "no folder")
+	require.ErrorContains(t, durable.MkdirAll(file), "not a directory")
 	require.Error(t, durable.MkdirAll(filepath.Join(file, "below")))
 }
