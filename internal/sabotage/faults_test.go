@@ -27,7 +27,7 @@ var faults = []fault{
 		"acknowledge without a sync", "eventstore/embedded/writer.go",
 		`"synchronous = FULL"`,
 		`"synchronous = OFF"`,
-		[][]string{{"internal/torture", "^TestPowerCut$"}},
+		[][]string{{"internal/torture", "^TestAnswersAreSynced$"}},
 	},
 	{
 		"try the commit again after a failed sync", "eventstore/embedded/writer.go",

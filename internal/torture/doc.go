@@ -12,6 +12,5 @@
 //	go test ./internal/torture -size=ci                   # what .ci/run does
 //	go test ./internal/torture -run TestKilled -size=long # 1,000 kills
 //	go test ./internal/torture -run TestKilled -seed=7    # a run again
-//	go test ./internal/torture -with-tags=some_fault      # a service built with these tags
 //	go test ./internal/torture -binary=/path/to/belltower # one that is built already
 package torture

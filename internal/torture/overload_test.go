@@ -290,8 +290,8 @@ func rudeClients(t *testing.T, v *service, n int) (leave func()) {
 		come("GET /v1/stream HTTP/1.1\r\nHost: belltower\r\n"+authorization+"\r\n", "")
 	}
 	until(t, v, "most are there", func() bool { return there.Load() > int64(n)/2 })
-	t.Logf("%d rude connections", there.Load())
 	return func() {
+		t.Logf("%d rude connections", there.Load())
 		cancel()
 		rude.Wait()
 	}

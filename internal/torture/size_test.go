@@ -14,7 +14,6 @@ var (
 	size       = flag.String("size", "small", "how much is tried: small, ci or long")
 	givenSeed  = flag.Uint64("seed", 0, "seed of what is left to chance; 0: a new one")
 	binaryPath = flag.String("binary", "", "the service to torture; empty: it is built")
-	withTags   = flag.String("with-tags", "", "build tags for the service")
 )
 
 func TestMain(m *testing.M) {

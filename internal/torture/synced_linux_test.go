@@ -39,3 +39,27 @@ func TestNamesAreSynced(t *testing.T) {
 	next("the folder in its parent", `mkdirat(`, synced(filepath.Dir(r.folder)))
 	next("the log in the folder", `events.db.new", `, synced(r.folder))
 }
+
+// TestAnswersAreSynced counts: with one client that waits for each answer, the log
+// is synced at least once for each write that was acknowledged.
+func TestAnswersAreSynced(t *testing.T) {
+	needsTrace(t)
+	seed := seeded(t)
+	r := newRun(t, t.TempDir(), seed, 1)
+	v, tr := r.launchTraced(nil, "trace="+syncs)
+	require.True(t, v.up(t), v.logged())
+	v.traced(t)
+	r.served(v)
+	require.NoError(t, r.clients[0].work(t.Context(), script))
+	acknowledged := r.ledger.counts().acknowledged
+	v.finish(t)
+	synced := 0
+	for _, c := range tr.calls(t) {
+		if c.done && strings.HasSuffix(c.path, "/events.db-wal") {
+			synced++
+		}
+	}
+	t.Logf("%d acknowledged, %d syncs", acknowledged, synced)
+	require.GreaterOrEqual(t, acknowledged, script/2)
+	require.GreaterOrEqual(t, synced, acknowledged)
+}
