@@ -141,7 +141,7 @@ var faults = []fault{
 		"clean-up forgets what was sent", "aggregates/notification_rules.go",
 		"	again := n.Status == NotificationCancelled && n.CancelReason != events.CancelledByHand",
 		"	again := n.Final() && n.CancelReason != events.CancelledByHand",
-		[][]string{{"aggregates", "^TestNotificationRules$"}, histories},
+		[][]string{{"aggregates", "^TestNotificationRules$"}},
 	},
 	{
 		"clean-up takes what is not over", "projections/sending.go",
