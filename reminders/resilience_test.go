@@ -51,7 +51,7 @@ func TestStreamsThatCantBeReadHoldUpNoOthers(t *testing.T) {
 		at(2*time.Hour + 30*time.Minute)
 		require.Len(t, w.email.deliveries(), 4)
 		require.Zero(t, w.r.sender.inFlightNow())
-		at(4 * time.Hour) // the two have expired: they hold up nothing either
+		at(3*time.Hour + 2*time.Minute) // the two have expired: they hold up nothing either
 	}, func(w *world) { w.tune = func(r []channels.Registration) { r[0].Workers = 2 } })
 }
 
