@@ -118,30 +118,30 @@ func InMemory() *Ring {
 	return ring
 }
 
-func openFile(path string, existing bool) (conn *sqlite.Conn, err error) {
+func openFile(path string, existing bool) (_ *sqlite.Conn, err error) {
 	if err := ensureFile(path, existing); err != nil {
 		return nil, err
 	}
-	opened, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenPrivateCache)
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenPrivateCache)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, opened.Close())
+			err = errors.Join(err, conn.Close())
 		}
 	}()
-	opened.SetBusyTimeout(busyTimeout)
+	conn.SetBusyTimeout(busyTimeout)
 	// Before the first write, so that another program's file stays as it is.
-	if err := identify(opened); err != nil {
+	if err := identify(conn); err != nil {
 		return nil, err
 	}
 	for _, pragma := range []string{"journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"} {
-		if err := sqlitex.ExecuteTransient(opened, "PRAGMA "+pragma, nil); err != nil {
+		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
 			return nil, fmt.Errorf("set %s: %w", pragma, err)
 		}
 	}
-	return opened, nil
+	return conn, nil
 }
 
 // move moves the write-ahead log into the file. What a process that ended after a

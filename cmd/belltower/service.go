@@ -83,8 +83,10 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if v.zones, err = useZones(s, systemZones); err != nil {
 		return nil, err
 	}
-	if err := durable.MkdirAll(s.keyFolder()); err != nil {
-		return nil, fmt.Errorf("make the folder of the keys: %w", err)
+	if s.keys != "" {
+		if err := durable.MkdirAll(s.keys); err != nil {
+			return nil, fmt.Errorf("make the folder of the keys: %w", err)
+		}
 	}
 	log, err := v.openStore(ctx, s)
 	if err != nil {

@@ -118,11 +118,7 @@ func (a *app) createEvent() *cobra.Command {
 			return err
 		}
 		return a.does(func(ctx context.Context, c *client.Client, _ []string) error {
-			made, err := a.write(ctx, c, client.Request{Method: http.MethodPost, Path: "/v1/events", Body: object, Key: keyOr(*key)})
-			if err != nil {
-				return err
-			}
-			return show(a, made, eventDetails)
+			return writeAndShow(ctx, a, c, client.Request{Method: http.MethodPost, Path: "/v1/events", Body: object, Key: keyOr(*key)}, eventDetails)
 		})(cmd, args)
 	}
 	return cmd
@@ -161,11 +157,7 @@ func (a *app) updateEvent() *cobra.Command {
 		if len(object) == 0 {
 			return usage("events update: give at least one field to change")
 		}
-		changed, err := a.write(ctx, c, client.Request{Method: http.MethodPatch, Path: path, Body: object, IfMatch: *revision})
-		if err != nil {
-			return err
-		}
-		return show(a, changed, eventDetails)
+		return writeAndShow(ctx, a, c, client.Request{Method: http.MethodPatch, Path: path, Body: object, IfMatch: *revision}, eventDetails)
 	})
 	return cmd
 }
@@ -192,13 +184,9 @@ func (a *app) cancelEvent() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		cancelled, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodPost, Path: one("/v1/events", args[0], "cancel"), Body: object, Key: keyOr(*key), IfMatch: *revision,
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, cancelled, eventDetails)
+		}, eventDetails)
 	})
 	return cmd
 }

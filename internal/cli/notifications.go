@@ -156,13 +156,9 @@ func (a *app) byHand(use, short string, states ...string) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: takes("a notification's id"), ValidArgsFunction: a.completeNotifications(states...)}
 	key := keyed(cmd.Flags())
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
-		treated, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodPost, Path: one("/v1/notifications", args[0], cmd.Name()), Body: struct{}{}, Key: keyOr(*key),
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, treated, a.notificationDetails)
+		}, a.notificationDetails)
 	})
 	return cmd
 }
@@ -204,13 +200,9 @@ func (a *app) clearNotifications() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&days, "older-than-days", 30, "how long ago they were concluded; 0 is all of them")
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, _ []string) error {
-		removed, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodDelete, Path: "/v1/notifications", Query: url.Values{"older_than_days": {strconv.Itoa(days)}},
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, removed, func(v struct {
+		}, func(v struct {
 			Removed int `json:"removed"`
 		}) (d details) {
 			d.add("removed", fmt.Sprint(v.Removed))

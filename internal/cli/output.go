@@ -143,6 +143,15 @@ func (a *app) write(ctx context.Context, c *client.Client, r client.Request) ([]
 	return reply.Body, nil
 }
 
+// writeAndShow asks for a change, and shows what the service answered.
+func writeAndShow[T any](ctx context.Context, a *app, c *client.Client, r client.Request, details func(T) details) error {
+	document, err := a.write(ctx, c, r)
+	if err != nil {
+		return err
+	}
+	return show(a, document, details)
+}
+
 // settle waits until lists show the write of a Consistency-Token.
 func (a *app) settle(ctx context.Context, c *client.Client, token string) {
 	if token == "" {

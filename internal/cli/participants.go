@@ -149,13 +149,9 @@ func (a *app) addParticipant() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		made, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodPost, Path: one("/v1/events", args[0], "participants"), Body: object, Key: keyOr(*key),
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, made, a.participantDetails)
+		}, a.participantDetails)
 	})
 	return cmd
 }
@@ -177,13 +173,9 @@ func (a *app) updateParticipant() *cobra.Command {
 		if len(object) == 0 {
 			return usage("participants update: give at least one field to change")
 		}
-		changed, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodPatch, Path: one("/v1/participants", args[0]), Body: object, IfMatch: *revision,
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, changed, a.participantDetails)
+		}, a.participantDetails)
 	})
 	return cmd
 }
@@ -218,14 +210,10 @@ func (a *app) respond() *cobra.Command {
 	}
 	key := keyed(cmd.Flags())
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
-		answered, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodPost, Path: one("/v1/participants", args[0], "rsvp"),
 			Body: map[string]string{"response": strings.ToLower(args[1])}, Key: keyOr(*key),
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, answered, a.participantDetails)
+		}, a.participantDetails)
 	})
 	return cmd
 }

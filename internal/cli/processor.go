@@ -129,11 +129,7 @@ func (a *app) steer(ctx context.Context, c *client.Client, what string, object m
 	if len(object) > 0 {
 		request.Body = object
 	}
-	document, err := a.write(ctx, c, request)
-	if err != nil {
-		return err
-	}
-	return show(a, document, processorDetails)
+	return writeAndShow(ctx, a, c, request, processorDetails)
 }
 
 // stats are what the service counts, as far as they are shown to people.

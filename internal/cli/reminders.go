@@ -96,13 +96,9 @@ func (a *app) addReminder() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		made, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodPost, Path: one("/v1/events", args[0], "reminders"), Body: object, Key: keyOr(*key),
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, made, reminderDetails)
+		}, reminderDetails)
 	})
 	return cmd
 }
@@ -162,13 +158,9 @@ func (a *app) announce() *cobra.Command {
 		if len(to) > 0 {
 			object["audience"] = to
 		}
-		made, err := a.write(ctx, c, client.Request{
+		return writeAndShow(ctx, a, c, client.Request{
 			Method: http.MethodPost, Path: one("/v1/events", args[0], "announcements"), Body: object, Key: keyOr(*key),
-		})
-		if err != nil {
-			return err
-		}
-		return show(a, made, func(v struct {
+		}, func(v struct {
 			ID         string `json:"id"`
 			Recipients int    `json:"recipients"`
 		}) (d details) {
