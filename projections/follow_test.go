@@ -18,6 +18,7 @@ import (
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/memstore"
+	"github.com/belltower/belltower/internal/seal"
 )
 
 var bg = context.Background()
@@ -130,7 +131,7 @@ func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
 			m := w.open(dir)
 			require.NoError(t, w.shownBy(t, m).Close())
 
-			require.NoError(t, os.Remove(filepath.Join(dir, fileName+sumSuffix)), "as after a crash")
+			require.NoError(t, os.Remove(filepath.Join(dir, fileName+seal.Suffix)), "as after a crash")
 			tt.spoil(t, w, filepath.Join(dir, fileName))
 			m = w.open(dir)
 			require.Contains(t, w.logged.String(), tt.says)

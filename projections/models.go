@@ -13,6 +13,7 @@ import (
 
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/seal"
 )
 
 // ErrNotFound says that there is no such thing, or that its event was deleted.
@@ -97,7 +98,7 @@ func (m *Models) Close() error {
 		})
 		errs = append(errs, m.readers.Close(), m.writer.close())
 		if errors.Join(errs...) == nil {
-			Seal(m.path)
+			seal.Put(m.path)
 		}
 		if err := errors.Join(errs...); err != nil {
 			m.closeErr = fmt.Errorf("close read models: %w", err)

@@ -15,6 +15,7 @@ import (
 	sqlitecodes "modernc.org/sqlite/lib"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/seal"
 )
 
 // version names the rows that a history folds to. Rows that differ in anything
@@ -180,7 +181,7 @@ func openWriter(ctx context.Context, dir string, store eventstore.Store, log *sl
 	if errors.Is(statErr, os.ErrNotExist) {
 		return begin(ctx, path)
 	}
-	sealed, changed, err := Unseal(path)
+	sealed, changed, err := seal.Break(path)
 	if err != nil {
 		return nil, err
 	}

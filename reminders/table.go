@@ -17,7 +17,7 @@ import (
 
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
-	"github.com/belltower/belltower/projections"
+	"github.com/belltower/belltower/internal/seal"
 )
 
 // tableVersion changes with the schema or with what is put into it: a file of
@@ -67,7 +67,7 @@ type row struct {
 // another version or damaged.
 func openTable(dir string, logger *slog.Logger) (*table, error) {
 	path := filepath.Join(dir, "planner.db")
-	_, changed, err := projections.Unseal(path)
+	_, changed, err := seal.Break(path)
 	if errors.Is(err, os.ErrNotExist) { // it was deleted to be built anew
 		err = nil
 	} else if err == nil && changed {
@@ -158,7 +158,7 @@ func (t *table) close() error {
 	if err := t.conn.Close(); err != nil {
 		return err
 	}
-	projections.Seal(t.path)
+	seal.Put(t.path)
 	return nil
 }
 

@@ -1,4 +1,6 @@
-package projections
+// Package seal notes what a database is while nobody has it open, so that one that
+// can be built anew is, where the disk has lost a bit of it meanwhile.
+package seal
 
 import (
 	"errors"
@@ -9,36 +11,36 @@ import (
 	"strings"
 )
 
-// sumSuffix is of a file that stands beside the database while nobody has it
-// open: SQLite would not notice a bit that the disk has lost meanwhile. After a
-// crash there is none.
-const sumSuffix = ".sum"
+// Suffix is of a file that stands beside the database while nobody has it open:
+// SQLite would not notice a bit that the disk has lost meanwhile. After a crash
+// there is none.
+const Suffix = ".sum"
 
-// Seal notes what a database is that was closed and can be built anew. Where that
+// Put notes what a database is that was closed and can be built anew. Where that
 // can't be done, it is gone on with as after a crash.
-func Seal(path string) {
+func Put(path string) {
 	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
 		return // another program has it open: it may still change
 	}
 	sum, err := checksum(path)
 	if err == nil {
-		err = os.WriteFile(path+sumSuffix, []byte(sum), 0o600)
+		err = os.WriteFile(path+Suffix, []byte(sum), 0o600)
 	}
 	if err != nil {
-		_ = os.Remove(path + sumSuffix)
+		_ = os.Remove(path + Suffix)
 	}
 }
 
-// Unseal breaks the seal of a database that is to be opened. It is sealed when
+// Break breaks the seal of a database that is to be opened. It is sealed when
 // there was one, and changed when the file isn't what was sealed.
-func Unseal(path string) (sealed, changed bool, err error) {
-	was, err := os.ReadFile(path + sumSuffix)
+func Break(path string) (sealed, changed bool, err error) {
+	was, err := os.ReadFile(path + Suffix)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, false, nil
 	} else if err != nil {
 		return false, false, err
 	}
-	if err := os.Remove(path + sumSuffix); err != nil {
+	if err := os.Remove(path + Suffix); err != nil {
 		return false, false, err
 	}
 	is, err := checksum(path)

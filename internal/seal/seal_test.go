@@ -1,4 +1,4 @@
-package projections
+package seal
 
 import (
 	"os"
@@ -9,22 +9,22 @@ import (
 )
 
 func TestSeal(t *testing.T) {
-	path := filepath.Join(t.TempDir(), fileName)
+	path := filepath.Join(t.TempDir(), "read.db")
 	require.NoError(t, os.WriteFile(path, []byte("rows"), 0o600))
 	is := func(wantSealed, wantChanged bool) {
 		t.Helper()
-		sealed, changed, err := Unseal(path)
+		sealed, changed, err := Break(path)
 		require.NoError(t, err)
 		require.Equal(t, []bool{wantSealed, wantChanged}, []bool{sealed, changed})
 	}
 	is(false, false) // it never was
-	Seal(path)
+	Put(path)
 	is(true, false)
-	Seal(path)
+	Put(path)
 	require.NoError(t, os.WriteFile(path, []byte("sows"), 0o600))
 	is(true, true)
 	is(false, false) // the seal is broken
 	require.NoError(t, os.WriteFile(path+"-wal", nil, 0o600))
-	Seal(path)
-	require.NoFileExists(t, path+sumSuffix, "somebody has it open")
+	Put(path)
+	require.NoFileExists(t, path+Suffix, "somebody has it open")
 }
