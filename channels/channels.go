@@ -24,6 +24,15 @@ const (
 	Broken                  // our credentials or set-up: pause the channel, keep the queue
 )
 
+// String is how metrics and logs name an outcome.
+func (o Outcome) String() string {
+	names := [...]string{"unknown", "accepted", "later", "rejected", "gone", "opted_out", "broken"}
+	if int(o) >= len(names) {
+		return names[Unknown]
+	}
+	return names[o]
+}
+
 // Kind says which address of a person a channel needs.
 type Kind string
 

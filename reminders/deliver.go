@@ -66,6 +66,7 @@ func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool, rep
 	}
 	called = failure(a.result)
 	tell()
+	s.measures.answered(l.Name, a.result.Outcome)
 	if a.result.Outcome == channels.Broken {
 		s.pause(l, brokenPause)
 	}
@@ -271,7 +272,8 @@ func (s *sender) send(ctx context.Context, l *lane, n aggregates.Notification, m
 			close(tooOld)
 			return
 		}
-		s.lookToCall.Observe(now.Sub(m.look.began).Seconds())
+		s.measures.lookToCall.Observe(now.Sub(m.look.began).Seconds())
+		s.measures.called(l.Name, n.Attempts, n.ScheduledTime, now)
 		result := call(ctx, l, m.Message)
 		select {
 		case answered <- result:

@@ -82,7 +82,7 @@ func New(o Options) (*Reminders, error) {
 		optOut:   o.OptOut,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
 		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{}, leads: leads(o.Leader),
-		lookToCall: newLookToCall(),
+		measures: newMeasures(o.Channels),
 	}
 	for _, c := range o.Channels {
 		r.sender.lanes = append(r.sender.lanes, newLane(c, o.Logger))

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/aggregates"
@@ -140,6 +143,16 @@ func TestUnknownIsTriedAgainInDoubt(t *testing.T) {
 		n := w.only()
 		require.True(t, n.InDoubt)
 		require.Equal(t, []string{"unknown", "sent"}, []string{n.Log[0].Outcome, n.Log[1].Outcome})
+
+		// Each attempt is counted, and how late the first of them was.
+		m := w.r.sender.measures
+		for outcome, times := range map[string]float64{"unknown": 1, "accepted": 1, "rejected": 0} {
+			require.Equal(t, times, testutil.ToFloat64(m.outcomes.WithLabelValues("email", outcome)), outcome)
+		}
+		var lateness dto.Metric
+		require.NoError(t, m.lateness.WithLabelValues("email").(prometheus.Metric).Write(&lateness))
+		require.Equal(t, uint64(1), lateness.Histogram.GetSampleCount())
+		require.Zero(t, lateness.Histogram.GetSampleSum())
 	})
 }
 

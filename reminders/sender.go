@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
@@ -49,8 +47,7 @@ type sender struct {
 	wake      chan struct{}
 	inFlight  sync.WaitGroup
 	overtaken atomic.Int64
-	// lookToCall is for how long changes are not seen by what is handed over.
-	lookToCall prometheus.Histogram
+	measures  *measures
 
 	mu       sync.Mutex
 	running  bool

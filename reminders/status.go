@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
 )
 
@@ -64,17 +63,6 @@ type Stats struct {
 	Planner      PlannerStatus
 	Channels     []ChannelStatus
 	Overtaken    int64 // sends that a change was acknowledged under, after waiting for a second
-}
-
-// LookToCall measures how long before the call of its provider the last look at
-// a message's event began. A change that another instance makes within it is not seen.
-func (r *Reminders) LookToCall() prometheus.Collector { return r.sender.lookToCall }
-
-func newLookToCall() prometheus.Histogram {
-	return prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "belltower_look_to_call_seconds", Help: "From the last look at a message's event to the call of its provider.",
-		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
-	})
 }
 
 // Stats tells what the process manager counts.

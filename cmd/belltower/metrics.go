@@ -16,7 +16,8 @@ import (
 // embedded one, and of the process manager.
 func registry(store eventstore.Store, r *reminders.Reminders) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), sending{r}, r.LookToCall())
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), sending{r})
+	registry.MustRegister(r.Measures()...)
 	log, ok := store.(*embedded.Log)
 	if !ok {
 		return registry

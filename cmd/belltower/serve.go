@@ -57,6 +57,9 @@ func serve(ctx context.Context, s settings, o output, logger *slog.Logger) error
 	if service.esdb != nil {
 		stdout.say("  EventStoreDB   %s (to read)\n", service.esdb.connectionString(s.esdb))
 	}
+	if service.profiles != nil {
+		stdout.say("  profiles       http://%s/debug/pprof/\n", service.profiles.address)
+	}
 	switch {
 	case s.adminToken != "":
 		stdout.say("  admin token    from %s\n", adminTokenVariable)

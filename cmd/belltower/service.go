@@ -57,6 +57,7 @@ type service struct {
 	reminders *reminders.Reminders
 	lease     *lease.Lease       // nil: the store is ours alone
 	esdb      *esdbService       // nil: EventStoreDB's clients are not served
+	profiles  *profiles          // nil: none are served
 	running   sync.WaitGroup     // all of them
 	sending   sync.WaitGroup     // planning and sending
 	endModels context.CancelFunc // ends the projections
@@ -135,6 +136,12 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 			return nil, errors.Join(err, listener.Close())
 		}
 		v.closers = append(v.closers, v.esdb.close)
+	}
+	if s.pprof != "" {
+		if v.profiles, err = serveProfiles(s.pprof); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		v.closers = append(v.closers, v.profiles.close)
 	}
 	v.run(ctx, listener, log, models)
 	return v, nil
