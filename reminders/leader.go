@@ -93,7 +93,7 @@ func (p *planner) turn() (<-chan struct{}, error) {
 			return nil, err
 		}
 	case !leads:
-		if err := p.table.change(func() error { return p.table.forgetPutOff(p.leader.Planned()) }); err != nil {
+		if err := p.table.change(func(c change) error { return c.forgetPutOff(p.leader.Planned()) }); err != nil {
 			return nil, err
 		}
 	}
@@ -113,16 +113,16 @@ func (p *planner) putDown() error {
 // checkpoint.
 func (p *planner) putOff(touch touches, b eventstore.Batch) error {
 	last := b.Records[len(b.Records)-1]
-	err := p.table.change(func() error {
+	err := p.table.change(func(c change) error {
 		for event := range touch {
-			if err := p.table.putOff(event, last.Position); err != nil {
+			if err := c.putOff(event, last.Position); err != nil {
 				return err
 			}
 		}
-		if err := p.table.forgetPutOff(p.leader.Planned()); err != nil {
+		if err := c.forgetPutOff(p.leader.Planned()); err != nil {
 			return err
 		}
-		return p.table.setMark(markPlanned, last)
+		return c.setMark(markPlanned, last)
 	})
 	if err != nil {
 		return err

@@ -281,13 +281,13 @@ func (p *planner) take(ctx context.Context, b eventstore.Batch) error {
 	if err != nil {
 		return err
 	}
-	err = p.table.change(func() error {
+	err = p.table.change(func(c change) error {
 		for _, event := range wholes {
-			if err := p.table.addWork(event); err != nil {
+			if err := c.addWork(event); err != nil {
 				return err
 			}
 		}
-		return p.table.setMark(markPlanned, last)
+		return c.setMark(markPlanned, last)
 	})
 	if err != nil {
 		return fmt.Errorf("keep the planner's checkpoint: %w", err)
@@ -315,28 +315,39 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 			}
 		}
 	}
+	var ids []string
+	listed := map[string]bool{}
+	for _, entry := range entries {
+		if id, ok := notificationOf(entry.Fact); ok && !listed[id] {
+			ids, listed[id] = append(ids, id), true
+		}
+	}
+	open, err := p.table.folding(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read open notifications: %w", err)
+	}
 	touch, processor := touches{}, false
 	var unknown []string
-	err := p.table.change(func() error {
-		for _, entry := range entries {
-			if id, ok := loosened(entry.Fact); ok {
-				if event, participant, err := p.table.whose(id); err != nil {
-					return err
-				} else if participant != "" {
-					touch.look(event, participant)
-				} else {
-					unknown = append(unknown, id)
-				}
+	for _, entry := range entries {
+		if id, ok := loosened(entry.Fact); ok {
+			if event, participant := open.whose(id); participant != "" {
+				touch.look(event, participant)
+			} else {
+				unknown = append(unknown, id)
 			}
-			if strings.HasPrefix(entry.Record.Stream, "notification-") && entry.Fact != nil {
-				if err := p.table.apply(entry.Fact, entry.Record.Revision); err != nil {
-					return err
-				}
-			}
-			processor = processor || entry.Record.Stream == commands.ProcessorStream
-			gather(touch, entry.Fact)
 		}
-		return p.table.setMark(markApplied, records[len(records)-1])
+		if strings.HasPrefix(entry.Record.Stream, "notification-") {
+			open.apply(entry.Fact, entry.Record.Revision)
+		}
+		processor = processor || entry.Record.Stream == commands.ProcessorStream
+		gather(touch, entry.Fact)
+	}
+	put, remove := open.outcome()
+	err = p.table.change(func(c change) error {
+		if err := c.keep(put, remove); err != nil {
+			return err
+		}
+		return c.setMark(markApplied, records[len(records)-1])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keep open notifications: %w", err)
