@@ -2,6 +2,7 @@ package reminders
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -73,6 +74,9 @@ func (p *planner) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errLeft) {
+			continue
+		}
 		p.update(func() { p.err, p.caughtUp = err, false })
 		p.logger.Error("planning stopped and goes on in a moment", "error", err)
 		if wait = min(2*wait, 5*time.Second); p.now().Sub(began) > time.Minute {
@@ -134,11 +138,20 @@ func (p *planner) usable(ctx context.Context, kinds string) (bool, error) {
 }
 
 func (p *planner) follow(ctx context.Context) error {
+	shared := p.table.shared()
+	if shared {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+		if err := p.table.lead(); err != nil {
+			return fmt.Errorf("take over the planner's table: %w", err)
+		}
+	}
 	position, err := p.start(ctx)
 	if err != nil {
 		return err
 	}
-	if !p.leads {
+	if !p.leads && !shared {
 		if err := p.putDown(); err != nil {
 			return fmt.Errorf("put off what is to be planned: %w", err)
 		}
@@ -149,6 +162,7 @@ func (p *planner) follow(ctx context.Context) error {
 	}
 	p.update(func() {
 		p.position, p.caughtUp = position, false
+		p.leads = p.leads || shared
 		p.resume(left)
 	})
 	ctx, stop := context.WithCancel(ctx)
