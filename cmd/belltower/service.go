@@ -18,6 +18,7 @@ import (
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/durable"
+	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"
@@ -92,7 +93,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	ring, err := openKeys(ctx, s.keyFolder(), log)
+	ring, err := openKeys(ctx, s, log)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if err := v.admit(s); err != nil {
 		return nil, err
 	}
-	models, err := projections.Open(ctx, s.data, projections.Options{Store: log, Keys: ring, Now: time.Now, Logger: logger})
+	models, err := projections.Open(ctx, s.data, projections.Options{Store: log, Keys: ring, Now: time.Now, Logger: logger, Target: s.database()})
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +115,8 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	}
 	links := optOutLinks{digest: ring.Digest, base: s.publicURL}
 	if v.reminders, err = reminders.New(reminders.Options{
-		Commands: handler, Store: log, Models: models, Channels: v.channels, Leader: v.leader(), Dir: s.data, OptOut: links.link,
-		Now: time.Now, Logger: logger,
+		Commands: handler, Store: log, Models: models, Channels: v.channels, Leader: v.leader(), Dir: s.data, Database: s.sharedDatabase(),
+		OptOut: links.link, Now: time.Now, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -150,7 +151,7 @@ func (v *service) leader() reminders.Leader {
 
 // openKeys opens the keys of a log. Facts without their keys are not gone on
 // with: new keys would hide that the names and addresses in them are lost.
-func openKeys(ctx context.Context, data string, log eventstore.Store) (*keys.Ring, error) {
+func openKeys(ctx context.Context, s settings, log eventstore.Store) (*keys.Ring, error) {
 	end, err := log.End(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the log's end: %w", err)
@@ -159,7 +160,14 @@ func openKeys(ctx context.Context, data string, log eventstore.Store) (*keys.Rin
 	if end != eventstore.Start {
 		options = append(options, keys.Existing())
 	}
-	return keys.Open(ctx, data, options...)
+	if database := s.keysDatabase(); database != (sqldb.Target{}) {
+		ring, err := keys.OpenDatabase(ctx, database, options...)
+		if errors.Is(err, keys.ErrMissing) {
+			err = fmt.Errorf("%w: the log has facts already; if their keys stand in a keys.db, name its folder with --keys (BELLTOWER_KEYS)", err)
+		}
+		return ring, err
+	}
+	return keys.Open(ctx, s.keyFolder(), options...)
 }
 
 // admit settles the admin token.
