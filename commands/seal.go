@@ -8,6 +8,7 @@ import (
 
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/keys"
 )
 
 // giveKeys gives a key of their own to participants who are registered in
@@ -36,6 +37,8 @@ func (h *Handler) decode(r eventstore.Record) (events.Fact, events.Metadata, err
 	f, err := events.Decode(h.o.Keys, r.ID, r.Type, r.Data)
 	if errors.Is(err, events.ErrNewerFact) {
 		return nil, m, fmt.Errorf("%s at %d: %w", r.Stream, r.Revision, err)
+	} else if errors.Is(err, keys.ErrUnavailable) {
+		return nil, m, fmt.Errorf("%w: %s at %d: %w", eventstore.ErrUnavailable, r.Stream, r.Revision, err)
 	} else if err != nil { // the fact or its key is not what it was
 		return nil, m, fmt.Errorf("%w: %s at %d: %w", eventstore.ErrCorrupt, r.Stream, r.Revision, err)
 	}

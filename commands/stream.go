@@ -12,6 +12,7 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/keys"
 )
 
 // One write holds at most this much, but for a single decision that is larger.
@@ -289,7 +290,9 @@ func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Tim
 	for i, f := range facts {
 		id := s.h.o.FactID(s.name)
 		data, err := events.Encode(s.h.o.Keys, id, f)
-		if err != nil {
+		if errors.Is(err, keys.ErrUnavailable) {
+			return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
+		} else if err != nil {
 			return err
 		}
 		records[i] = eventstore.NewRecord{ID: id, Type: f.Name(), Data: data, Metadata: metadata}

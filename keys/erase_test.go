@@ -15,7 +15,7 @@ import (
 )
 
 func TestErase(t *testing.T) {
-	both(t, func(t *testing.T, r *keys.Ring) {
+	each(t, func(t *testing.T, r *keys.Ring) {
 		key, kept := take(t, r), take(t, r)
 		sealed, err := r.Seal(key, []byte("Ann"), nil)
 		require.NoError(t, err)

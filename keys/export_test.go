@@ -17,56 +17,50 @@ func (r *Ring) Shrink(size int) { r.cache = newCache(size) }
 // Cached is how many ciphers are kept.
 func (r *Ring) Cached() int { return r.cache.used.Len() }
 
+func (r *Ring) file() *file { return r.storage.(*file) }
+
 // Exec runs SQL on the ring's own connection.
 func (r *Ring) Exec(sql string) error {
-	return r.withConn(func(conn *sqlite.Conn) error { return sqlitex.ExecuteTransient(conn, sql, nil) })
+	return r.file().change(func(conn *sqlite.Conn) error { return sqlitex.ExecuteTransient(conn, sql, nil) })
 }
 
-// Key is the bytes of a key as they are on disk.
+// Key is the bytes of a key as they are stored.
 func (r *Ring) Key(number int64) (key []byte, err error) {
-	err = r.withConn(func(conn *sqlite.Conn) error {
-		key = make([]byte, keySize)
-		return sqlitex.Execute(conn, "SELECT key FROM keys WHERE number = ?", &sqlitex.ExecOptions{
-			Args: []any{number},
-			ResultFunc: func(row *sqlite.Stmt) error {
-				row.ColumnBytes(0, key)
-				return nil
-			},
-		})
-	})
-	return key, err
+	stored, _, err := r.storage.read(number)
+	return stored[:], err
 }
 
 // Conn is the ring's connection, to compare.
 func (r *Ring) Conn() *sqlite.Conn {
-	r.connMu.Lock()
-	defer r.connMu.Unlock()
-	return r.conn
+	f := r.file()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conn
 }
 
-// Hold keeps the database to itself from when it closes held until release is
-// closed.
+// Hold keeps the file to itself from when it closes held until release is closed.
 func (r *Ring) Hold(held chan<- struct{}, release <-chan struct{}) {
-	r.connMu.Lock()
-	defer r.connMu.Unlock()
+	f := r.file()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	close(held)
 	<-release
 }
 
 // FailBatches lets every batch from now on fail.
 func (r *Ring) FailBatches(code sqlite.ResultCode) {
-	r.withConn(func(*sqlite.Conn) error {
-		r.makeBatch = func(*sqlite.Conn) ([]ready, error) { return nil, code.ToError() }
-		return nil
-	})
+	f := r.file()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.insert = func(*sqlite.Conn, [][keySize]byte) (int64, error) { return 0, code.ToError() }
 }
 
 // HealBatches undoes FailBatches.
 func (r *Ring) HealBatches() {
-	r.withConn(func(*sqlite.Conn) error {
-		r.makeBatch = makeBatch
-		return nil
-	})
+	f := r.file()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.insert = insert
 }
 
 // Refilling reports whether a batch is in the making.

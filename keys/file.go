@@ -1,16 +1,12 @@
 package keys
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -24,16 +20,14 @@ const FileName = "keys.db"
 
 const (
 	applicationID = 0x426c546b // "BlTk" in the file's header
-	format        = 2
-	secretSize    = 32
 
 	// busyTimeout is how long another program that reads or copies the file may
 	// hold up a write.
 	busyTimeout = 5 * time.Second
 )
 
-// Take and Erase rely on this: rows are never deleted, and a key never changes its
-// length.
+// Adding and erasing rely on this: rows are never deleted, and a key never changes
+// its length.
 const schema = `
 CREATE TABLE meta (
 	id     INTEGER PRIMARY KEY CHECK (id = 1),
@@ -45,31 +39,10 @@ CREATE TABLE keys (
 	key    BLOB NOT NULL CHECK (length(key) = 32)
 ) STRICT;`
 
-var (
-	// ErrMissing says that there is no key file where one was required.
-	ErrMissing = errors.New("there is no key file")
-	// ErrNotKeys says that the file is there and is something else.
-	ErrNotKeys = errors.New("not a Belltower key file")
-	// ErrNewerFormat says that a newer Belltower wrote the file.
-	ErrNewerFormat = errors.New("the key file was written by a newer Belltower")
-	// ErrDamaged says that the file is not as it was written. A damaged key shows
-	// itself when it opens nothing; a damaged secret would show itself nowhere.
-	ErrDamaged = errors.New("the key file is damaged")
-)
-
-// Option changes how Open opens.
-type Option func(*options)
-
-type options struct{ existing bool }
-
-// Existing makes Open refuse, with ErrMissing, to begin a new key file. It is for
-// a folder whose log already has facts: their keys would be numbered anew, and
-// nothing in them could be read.
-func Existing() Option { return func(o *options) { o.existing = true } }
-
 // Open opens the key file in dir, which must exist, or begins one, readable by
 // its owner only. Errors name the file and match ErrMissing, ErrNotKeys,
-// ErrNewerFormat or ErrDamaged where that is the cause. Close the ring to let go of the file.
+// ErrNewerFormat or ErrDamaged where that is the cause. Close the ring to let go
+// of the file.
 func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 	var o options
 	for _, opt := range opts {
@@ -89,19 +62,18 @@ func Open(ctx context.Context, dir string, opts ...Option) (*Ring, error) {
 	if sqlite.ErrCode(unmoved).ToPrimary() != sqlite.ResultFull {
 		err = unmoved
 	}
-	var ring *Ring
+	var secret []byte
 	if err == nil {
-		ring, err = newRing(conn, o.existing)
+		secret, err = begin(conn, o.existing)
 	}
 	if err == nil {
-		ring.path, ring.suspect = path, unmoved != nil
 		// The file's name must last as long as its first key.
 		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the keys in %s: %w", path, errors.Join(err, conn.Close()))
 	}
-	return ring, nil
+	return newRing(&file{path: path, conn: conn, suspect: unmoved != nil, insert: insert}, secret), nil
 }
 
 // InMemory is an empty ring without a file, for tests. It panics where SQLite
@@ -111,11 +83,11 @@ func InMemory() *Ring {
 	if err != nil {
 		panic(err)
 	}
-	ring, err := newRing(conn, false)
+	secret, err := begin(conn, false)
 	if err != nil {
 		panic(err)
 	}
-	return ring
+	return newRing(&file{conn: conn, insert: insert}, secret)
 }
 
 func openFile(path string, existing bool) (_ *sqlite.Conn, err error) {
@@ -203,9 +175,9 @@ func identify(conn *sqlite.Conn) error {
 	return nil
 }
 
-// newRing makes a ring of a connection, with the schema if it has none, unless
-// there has to be one.
-func newRing(conn *sqlite.Conn, existing bool) (*Ring, error) {
+// begin reads the secret, and makes the tables first if there are none, unless
+// there have to be some.
+func begin(conn *sqlite.Conn, existing bool) (secret []byte, err error) {
 	id, err := resultInt(conn, "PRAGMA application_id")
 	if err != nil {
 		return nil, err
@@ -222,36 +194,18 @@ func newRing(conn *sqlite.Conn, existing bool) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the format: %w", err)
 	}
-	if found > format {
-		return nil, fmt.Errorf("%w: its format is %d, this program knows %d", ErrNewerFormat, found, format)
+	if err := checkFormat(found); err != nil {
+		return nil, err
 	}
-	if found < format {
-		return nil, fmt.Errorf("its format is %d, of before the first release; this program reads format %d", found, format)
+	stored := make([]byte, sealedSecretSize+1)
+	n, err := sqlitex.ResultBytes(conn.Prep("SELECT secret FROM meta"), stored)
+	if err == nil {
+		secret, err = checkSecret(stored[:n])
 	}
-	secret, err := readSecret(conn)
 	if err != nil {
 		return nil, fmt.Errorf("read the secret: %w", err)
 	}
-	return &Ring{conn: conn, secret: secret, cache: newCache(cacheSize), makeBatch: makeBatch}, nil
-}
-
-// readSecret returns the secret if it is as it was written.
-func readSecret(conn *sqlite.Conn) ([]byte, error) {
-	stored := make([]byte, secretSize+sha256.Size+1)
-	n, err := sqlitex.ResultBytes(conn.Prep("SELECT secret FROM meta"), stored)
-	if err != nil {
-		return nil, err
-	}
-	secret := stored[:secretSize]
-	if n != secretSize+sha256.Size || !bytes.Equal(stored[:n], withSum(secret)) {
-		return nil, ErrDamaged
-	}
 	return secret, nil
-}
-
-func withSum(secret []byte) []byte {
-	sum := sha256.Sum256(secret)
-	return append(slices.Clone(secret), sum[:]...)
 }
 
 func create(conn *sqlite.Conn) (err error) {
@@ -267,10 +221,8 @@ func create(conn *sqlite.Conn) (err error) {
 	if err := sqlitex.ExecuteScript(conn, schema, nil); err != nil {
 		return err
 	}
-	secret := make([]byte, secretSize)
-	rand.Read(secret) // crypto/rand never fails
 	err = sqlitex.Execute(conn, "INSERT INTO meta (id, format, secret) VALUES (1, ?, ?)",
-		&sqlitex.ExecOptions{Args: []any{format, withSum(secret)}})
+		&sqlitex.ExecOptions{Args: []any{format, newSecret()}})
 	if err != nil {
 		return err
 	}

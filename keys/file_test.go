@@ -40,18 +40,6 @@ func TestRefusedFiles(t *testing.T) {
 	text := func(s string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(s), 0o600) }
 	}
-	changed := func(sql string) func(string) error {
-		return func(path string) error {
-			r, err := keys.Open(context.Background(), filepath.Dir(path))
-			if err != nil {
-				return err
-			}
-			if err := r.Exec(sql); err != nil {
-				return err
-			}
-			return r.Close()
-		}
-	}
 	sql := func(sql string) func(string) error {
 		return func(path string) error { return execute(path, sql) }
 	}
@@ -59,14 +47,11 @@ func TestRefusedFiles(t *testing.T) {
 		make func(path string) error
 		want error
 	}{
-		"short garbage":         {text("hello"), keys.ErrNotKeys},
-		"long garbage":          {text(string(bytes.Repeat([]byte("garbage!"), 4096))), keys.ErrNotKeys},
-		"a folder":              {func(path string) error { return os.Mkdir(path, 0o700) }, keys.ErrNotKeys},
-		"another's tables":      {sql("CREATE TABLE t (x)"), keys.ErrNotKeys},
-		"another application":   {sql("PRAGMA application_id = 7; CREATE TABLE t (x)"), keys.ErrNotKeys},
-		"a newer format":        {changed("UPDATE meta SET format = format + 1"), keys.ErrNewerFormat},
-		"a bit of the secret":   {changed("UPDATE meta SET secret = unhex(iif(hex(secret) LIKE '0%', '1', '0') || substr(hex(secret), 2))"), keys.ErrDamaged},
-		"the end of the secret": {changed("UPDATE meta SET secret = substr(secret, 1, 32)"), keys.ErrDamaged},
+		"short garbage":       {text("hello"), keys.ErrNotKeys},
+		"long garbage":        {text(string(bytes.Repeat([]byte("garbage!"), 4096))), keys.ErrNotKeys},
+		"a folder":            {func(path string) error { return os.Mkdir(path, 0o700) }, keys.ErrNotKeys},
+		"another's tables":    {sql("CREATE TABLE t (x)"), keys.ErrNotKeys},
+		"another application": {sql("PRAGMA application_id = 7; CREATE TABLE t (x)"), keys.ErrNotKeys},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -116,17 +101,6 @@ func TestAFileBegunAndNotFinishedIsTakenUp(t *testing.T) {
 			take(t, open(t, dir))
 		})
 	}
-}
-
-func TestExistingBeginsNothing(t *testing.T) {
-	dir := t.TempDir()
-	_, err := keys.Open(t.Context(), dir, keys.Existing())
-	require.ErrorIs(t, err, keys.ErrMissing)
-	require.ErrorContains(t, err, filepath.Join(dir, keys.FileName))
-	require.NoFileExists(t, filepath.Join(dir, keys.FileName))
-
-	require.NoError(t, open(t, dir).Close())
-	take(t, open(t, dir, keys.Existing()))
 }
 
 func TestOpenRefuses(t *testing.T) {

@@ -1,8 +1,9 @@
 // Package keys seals personal data, each person's with an AES-256-GCM key of
 // their own, and forgets a person by erasing that key. The keys stand in keys.db,
-// apart from the log, so that what the log keeps for ever can't be read without
-// them. Losing keys.db is losing every name and address: back it up with the
-// log, and keep no backup longer than an erased person may linger in it.
+// or in a database that instances share, apart from the log, so that what the log
+// keeps for ever can't be read without them. Losing them is losing every name and
+// address: back them up with the log, and keep no backup longer than an erased
+// person may linger in it.
 package keys
 
 import (
@@ -13,9 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 )
 
 var (
@@ -26,35 +24,51 @@ var (
 	ErrUnknownKey = errors.New("keys: no key of this number")
 	// ErrErased says that nothing can be sealed with an erased key.
 	ErrErased = errors.New("keys: the key was erased")
-	// ErrUnavailable says that keys.db can't be written at present: the disk is
-	// full, or another program holds the file. The same call may succeed later.
-	ErrUnavailable = errors.New("keys: the key file can't be written")
+	// ErrUnavailable says that the keys can't be read or written at present: the
+	// disk is full, another program holds the file, or the server of the database
+	// doesn't answer. The same call may succeed later.
+	ErrUnavailable = errors.New("keys: they can't be read or written now")
 	// ErrClosed says that the ring was closed.
 	ErrClosed = errors.New("keys: the ring is closed")
 )
 
 const keySize = 32 // AES-256
 
-// Ring is the keys of one data folder. Its methods may be called concurrently;
-// one process at a time may hold a folder's ring, which the folder's owner sees
-// to.
+// Ring is the keys of one log. Its methods may be called concurrently. Rings on
+// one database never take the same key.
 type Ring struct {
 	secret []byte // of Digest
 	cache  *cache
 
-	path string // of the file, empty without one
-
-	connMu  sync.Mutex
-	conn    *sqlite.Conn // nil once closed
-	suspect bool         // a sync failed on conn, or what was left of another is still to be moved
-
-	makeBatch func(*sqlite.Conn) ([]ready, error) // tests put faults here
+	// using is held to write while a key is erased, or the ring is closed, so that
+	// no key is remembered that was read before.
+	using   sync.RWMutex
+	storage storage // nil once closed
 
 	mu      sync.Mutex // never held over I/O
 	closed  bool
-	ready   []ready // on disk and not yet taken, in the order of their numbers
+	ready   []ready // durable and not yet taken, in the order of their numbers
 	refill  *refill // nil when none is under way
 	refills sync.WaitGroup
+}
+
+// storage is where the keys of a ring stand. Its methods may be called
+// concurrently. What they have added or erased is durable when they return nil.
+// A key of zeros was erased. Keys are never removed, so that no number comes twice.
+type storage interface {
+	// read gives a key; found is false for a number that none was added with.
+	read(number int64) (key [keySize]byte, found bool, err error)
+	// add adds keys, and tells the number of the first: the next ones follow it.
+	add(keys [][keySize]byte) (first int64, err error)
+	// erase overwrites a key; found is false where there is none. Where it is
+	// found and there is an error too, it can't be read any more, and may be back
+	// after a crash.
+	erase(number int64) (found bool, err error)
+	close() error
+}
+
+func newRing(s storage, secret []byte) *Ring {
+	return &Ring{storage: s, secret: secret, cache: newCache(cacheSize)}
 }
 
 // Seal encrypts plain with the key of a number, bound to what it belongs to: only
@@ -96,28 +110,24 @@ func (r *Ring) Digest(purpose string, data []byte) []byte {
 	return sum(sum(r.secret, []byte(purpose)), data)
 }
 
-// Close waits for a refill under way and closes the file. After it every method
-// but Digest answers ErrClosed, or from what is in memory. Closing again does
-// nothing.
+// Close waits for a refill under way and lets go of the file, or the database.
+// After it every method but Digest answers ErrClosed, or from what is in memory.
+// Closing again does nothing.
 func (r *Ring) Close() error {
 	r.mu.Lock()
 	r.closed, r.ready = true, nil
 	r.mu.Unlock()
 	r.refills.Wait()
 
-	r.connMu.Lock()
-	defer r.connMu.Unlock()
-	if r.conn == nil {
+	r.using.Lock()
+	defer r.using.Unlock()
+	if r.storage == nil {
 		return nil
 	}
-	var err error
-	if r.suspect {
-		err = r.renew() // closing syncs
-	}
-	err = errors.Join(err, r.conn.Close())
-	r.conn = nil
+	err := r.storage.close()
+	r.storage = nil
 	if err != nil {
-		return fmt.Errorf("close the key file: %w", err)
+		return fmt.Errorf("close the keys: %w", err)
 	}
 	return nil
 }
@@ -127,80 +137,24 @@ func (r *Ring) aead(number int64) (cipher.AEAD, error) {
 	if aead, ok := r.cache.get(number); ok {
 		return aead, nil
 	}
+	r.using.RLock()
+	defer r.using.RUnlock()
+	if r.storage == nil {
+		return nil, ErrClosed
+	}
+	key, found, err := r.storage.read(number)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read key %d: %w", number, err)
+	case !found:
+		return nil, fmt.Errorf("read key %d: %w", number, ErrUnknownKey)
+	}
 	var aead cipher.AEAD
-	err := r.withConn(func(conn *sqlite.Conn) error {
-		found := false
-		err := sqlitex.Execute(conn, "SELECT key FROM keys WHERE number = ?", &sqlitex.ExecOptions{
-			Args: []any{number},
-			ResultFunc: func(row *sqlite.Stmt) error {
-				found = true
-				var key [keySize]byte
-				row.ColumnBytes(0, key[:])
-				if key == erased {
-					return nil
-				}
-				aead = newAEAD(key[:])
-				return nil
-			},
-		})
-		switch {
-		case err != nil:
-			return fmt.Errorf("read key %d: %w", number, err)
-		case !found:
-			return fmt.Errorf("read key %d: %w", number, ErrUnknownKey)
-		}
-		// Under the connection's lock, so that no Erase comes between reading a
-		// key and remembering it.
-		r.cache.put(number, aead)
-		return nil
-	})
-	return aead, err
-}
-
-// withConn runs do while nobody else uses the connection.
-func (r *Ring) withConn(do func(*sqlite.Conn) error) error {
-	r.connMu.Lock()
-	defer r.connMu.Unlock()
-	if r.conn == nil {
-		return ErrClosed
+	if key != erased {
+		aead = newAEAD(key[:])
 	}
-	return do(r.conn)
-}
-
-// change is withConn for what writes. After a failed sync nobody knows what is on
-// disk, and the next one may succeed without having written it: so that
-// connection writes nothing more, and the next change opens another first, as it
-// does where a full disk kept Open from moving what another process had left.
-func (r *Ring) change(do func(*sqlite.Conn) error) error {
-	return r.withConn(func(conn *sqlite.Conn) error {
-		if r.suspect {
-			if err := r.renew(); err != nil {
-				return fmt.Errorf("%w: open it anew: %w", ErrUnavailable, err)
-			}
-		}
-		err := do(r.conn)
-		switch sqlite.ErrCode(err) {
-		case sqlite.ResultIOErrFsync, sqlite.ResultIOErrDirFsync:
-			r.suspect = true
-		}
-		return err
-	})
-}
-
-// renew puts a new connection in the place of one whose sync failed. The old one
-// is closed last: as long as it is open, SQLite knows which of the write-ahead
-// log's pages were never committed, and takes them for nothing.
-func (r *Ring) renew() error {
-	fresh, err := openFile(r.path, true)
-	if err != nil {
-		return err
-	}
-	if err := move(fresh); err != nil {
-		return errors.Join(err, fresh.Close())
-	}
-	err = r.conn.Close()
-	r.conn, r.suspect = fresh, false
-	return err
+	r.cache.put(number, aead)
+	return aead, nil
 }
 
 // newAEAD makes the cipher of a key, which draws its own random nonces. It is

@@ -16,14 +16,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// both runs a test on a ring in a file and on one in memory.
-func both(t *testing.T, test func(t *testing.T, r *keys.Ring)) {
+// each runs a test on a ring of each kind.
+func each(t *testing.T, test func(t *testing.T, r *keys.Ring)) {
 	t.Run("file", func(t *testing.T) { test(t, open(t, t.TempDir())) })
 	t.Run("memory", func(t *testing.T) {
 		r := keys.InMemory()
 		t.Cleanup(func() { require.NoError(t, r.Close()) })
 		test(t, r)
 	})
+	for _, kind := range servers {
+		t.Run(string(kind), func(t *testing.T) { test(t, onServer(t, kind).ring(t)) })
+	}
 }
 
 func open(t *testing.T, dir string, opts ...keys.Option) *keys.Ring {
@@ -42,7 +45,7 @@ func take(t *testing.T, r *keys.Ring) int64 {
 }
 
 func TestWhatWasSealedOpens(t *testing.T) {
-	both(t, func(t *testing.T, r *keys.Ring) {
+	each(t, func(t *testing.T, r *keys.Ring) {
 		key := take(t, r)
 		for _, plain := range [][]byte{{}, []byte("Zoë"), bytes.Repeat([]byte{0}, 1<<20)} {
 			sealed, err := r.Seal(key, plain, []byte("fact 1"))
@@ -63,7 +66,7 @@ func TestWhatWasSealedOpens(t *testing.T) {
 }
 
 func TestNothingElseOpens(t *testing.T) {
-	both(t, func(t *testing.T, r *keys.Ring) {
+	each(t, func(t *testing.T, r *keys.Ring) {
 		key, other := take(t, r), take(t, r)
 		sealed, err := r.Seal(key, []byte("ann@example.org"), []byte("here"))
 		require.NoError(t, err)
@@ -92,21 +95,6 @@ func TestNothingElseOpens(t *testing.T) {
 	})
 }
 
-func TestDigest(t *testing.T) {
-	dir := t.TempDir()
-	r := open(t, dir)
-	digest := r.Digest("email", []byte("ann@example.org"))
-	require.Len(t, digest, 32)
-	require.Equal(t, digest, r.Digest("email", []byte("ann@example.org")))
-	require.NotEqual(t, digest, r.Digest("email", []byte("bob@example.org")))
-	require.NotEqual(t, digest, r.Digest("phone", []byte("ann@example.org")))
-	require.NotEqual(t, r.Digest("ab", []byte("c")), r.Digest("a", []byte("bc")))
-	require.NotEqual(t, digest, open(t, t.TempDir()).Digest("email", []byte("ann@example.org")))
-
-	require.NoError(t, r.Close())
-	require.Equal(t, digest, open(t, dir).Digest("email", []byte("ann@example.org")))
-}
-
 func TestTheCacheIsBounded(t *testing.T) {
 	r := keys.InMemory()
 	defer r.Close()
@@ -129,7 +117,7 @@ func TestTheCacheIsBounded(t *testing.T) {
 }
 
 func TestUsedByManyAtOnce(t *testing.T) {
-	both(t, func(t *testing.T, r *keys.Ring) {
+	each(t, func(t *testing.T, r *keys.Ring) {
 		r.Shrink(8)
 		var all sync.WaitGroup
 		for range 8 {
@@ -184,7 +172,7 @@ func TestInABubble(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	both(t, func(t *testing.T, r *keys.Ring) {
+	each(t, func(t *testing.T, r *keys.Ring) {
 		key := take(t, r)
 		require.NoError(t, r.Close())
 		require.NoError(t, r.Close())

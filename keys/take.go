@@ -5,9 +5,6 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
-
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 )
 
 // Keys are made batchSize at a time, which costs one sync; the next batch is
@@ -17,7 +14,7 @@ const (
 	lowWater  = batchSize / 2
 )
 
-// ready is a key that is on disk and waits to be taken.
+// ready is a key that is durable and waits to be taken.
 type ready struct {
 	number int64
 	aead   cipher.AEAD
@@ -29,8 +26,8 @@ type refill struct {
 	err  error
 }
 
-// Take gives out the number of a key that is on disk and that no Take has
-// returned before, whether in this process or one before it. Numbers rise, start
+// Take gives out the number of a key that is durable and that no Take has
+// returned before, whether in this process or another. Numbers rise, start
 // at 1 and have gaps. Take waits only when the keys made ahead have run out. The
 // error matches ErrUnavailable when no more can be made at present, ErrClosed, or
 // ctx's error.
@@ -74,15 +71,7 @@ func (r *Ring) take() (number int64, wait *refill, err error) {
 
 // run makes a batch and tells those who wait for it.
 func (r *Ring) run(f *refill) {
-	err := r.change(func(conn *sqlite.Conn) error {
-		batch, err := r.makeBatch(conn)
-		// Under the connection's lock, so that Erase sees no key on disk before it
-		// can see that nobody has taken it.
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.ready = append(r.ready, batch...)
-		return err
-	})
+	err := r.makeBatch()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
@@ -92,31 +81,30 @@ func (r *Ring) run(f *refill) {
 	close(f.done)
 }
 
-// makeBatch puts fresh keys on disk. SQLite numbers them after the highest that
-// is there, and rows are never deleted, so no number comes twice.
-func makeBatch(conn *sqlite.Conn) (batch []ready, err error) {
-	commit, err := sqlitex.ImmediateTransaction(conn)
+// makeBatch makes fresh keys durable, and only then ready to be taken.
+func (r *Ring) makeBatch() error {
+	keys := make([][keySize]byte, batchSize)
+	batch := make([]ready, batchSize)
+	for i := range keys {
+		rand.Read(keys[i][:]) // crypto/rand never fails
+		batch[i].aead = newAEAD(keys[i][:])
+	}
+	// So that Erase sees no key that is there before it can see that nobody has
+	// taken it.
+	r.using.RLock()
+	defer r.using.RUnlock()
+	if r.storage == nil {
+		return ErrClosed
+	}
+	first, err := r.storage.add(keys)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() {
-		commit(&err)
-		if err != nil {
-			batch = nil
-		}
-	}()
-	insert := conn.Prep("INSERT INTO keys (key) VALUES (?)")
-	var key [keySize]byte
-	for range batchSize {
-		rand.Read(key[:]) // crypto/rand never fails
-		insert.BindBytes(1, key[:])
-		if _, err := insert.Step(); err != nil {
-			return nil, err
-		}
-		if err := insert.Reset(); err != nil {
-			return nil, err
-		}
-		batch = append(batch, ready{conn.LastInsertRowID(), newAEAD(key[:])})
+	for i := range batch {
+		batch[i].number = first + int64(i)
 	}
-	return batch, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = append(r.ready, batch...)
+	return nil
 }

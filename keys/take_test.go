@@ -1,13 +1,9 @@
 package keys_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -18,7 +14,7 @@ import (
 )
 
 func TestNoKeyIsTakenTwice(t *testing.T) {
-	both(t, func(t *testing.T, r *keys.Ring) {
+	each(t, func(t *testing.T, r *keys.Ring) {
 		var (
 			all   sync.WaitGroup
 			mu    sync.Mutex
@@ -45,64 +41,6 @@ func TestNoKeyIsTakenTwice(t *testing.T) {
 			require.NoError(t, err, "a key was taken that is not on disk")
 		}
 	})
-}
-
-func TestNoKeyIsTakenAgainAfterReopening(t *testing.T) {
-	dir, last := t.TempDir(), int64(0)
-	for range 3 {
-		r := open(t, dir)
-		key := take(t, r)
-		require.Greater(t, key, last)
-		last = key
-		require.NoError(t, r.Close())
-	}
-}
-
-// takerDir tells a child process to take keys from that folder until it is killed.
-const takerDir = "BELLTOWER_TEST_TAKE_FROM"
-
-func TestNoKeyIsTakenAgainAfterAKill(t *testing.T) {
-	if dir := os.Getenv(takerDir); dir != "" {
-		takeForEver(dir)
-	}
-	dir, taken := t.TempDir(), map[int64]bool{}
-	for round := range 5 {
-		child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-		child.Env = append(os.Environ(), takerDir+"="+dir)
-		child.Stderr = os.Stderr
-		out, err := child.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, child.Start())
-		lines := bufio.NewScanner(out)
-		// A different number each time, so that batches are cut at several places.
-		for range keys.BatchSize*round + 100 {
-			require.True(t, lines.Scan())
-			key, err := strconv.ParseInt(lines.Text(), 10, 64)
-			require.NoError(t, err)
-			require.False(t, taken[key], "key %d was taken twice", key)
-			taken[key] = true
-		}
-		require.NoError(t, child.Process.Kill())
-		require.Error(t, child.Wait())
-	}
-	r := open(t, dir)
-	for key := range taken {
-		_, err := r.Seal(key, nil, nil)
-		require.NoError(t, err)
-	}
-	require.False(t, taken[take(t, r)])
-}
-
-func takeForEver(dir string) {
-	r, err := keys.Open(context.Background(), dir)
-	for err == nil {
-		var key int64
-		if key, err = r.Take(context.Background()); err == nil {
-			_, err = fmt.Println(key)
-		}
-	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
 }
 
 func TestAFullDiskPasses(t *testing.T) {

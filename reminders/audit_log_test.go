@@ -27,7 +27,7 @@ func (w *world) afterwards(query string) {
 	w.t.Helper()
 	table, err := tryTable(filepath.Join(w.dir, "planner.db"))
 	require.NoError(w.t, err)
-	require.NoError(w.t, table.change(func() error { return table.exec(query) }))
+	require.NoError(w.t, table.change(func(c change) error { return c.exec(query) }))
 	require.NoError(w.t, table.close())
 }
 
@@ -57,7 +57,7 @@ func TestAuditLog(t *testing.T) {
 			log := w.log()
 			table, err := tryTable(filepath.Join(w.dir, "planner.db"))
 			require.NoError(w.t, err)
-			require.NoError(w.t, table.change(func() error { return table.setMark(markPlanned, log[len(log)-1].Record) }))
+			require.NoError(w.t, table.change(func(c change) error { return c.setMark(markPlanned, log[len(log)-1].Record) }))
 			require.NoError(w.t, table.close())
 		}, holes: "wanted, and not scheduled"},
 		"not planned yet": {stopped: (*world).unplanned, check: func(t *testing.T, r AuditReport) {

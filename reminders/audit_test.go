@@ -26,7 +26,7 @@ func (w *world) holes() int {
 // spoil changes the planner's table behind its back.
 func (w *world) spoil(query string) {
 	w.t.Helper()
-	require.NoError(w.t, w.r.table.change(func() error { return w.r.table.exec(query) }))
+	require.NoError(w.t, w.r.table.change(func(c change) error { return c.exec(query) }))
 }
 
 func TestAuditFindsHoles(t *testing.T) {
@@ -134,7 +134,7 @@ func TestAuditFindsWhatIsNotScheduled(t *testing.T) {
 			table, err := openTable(w.dir, nil)
 			require.NoError(w.t, err)
 			log := w.log()
-			require.NoError(w.t, table.change(func() error { return table.setMark(markPlanned, log[len(log)-1].Record) }))
+			require.NoError(w.t, table.change(func(c change) error { return c.setMark(markPlanned, log[len(log)-1].Record) }))
 			require.NoError(w.t, table.close())
 			w.start()
 		}},

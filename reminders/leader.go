@@ -2,6 +2,8 @@ package reminders
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/belltower/belltower/eventstore"
@@ -79,6 +81,10 @@ func (p *planner) turn() (<-chan struct{}, error) {
 	}
 	changed, leads := p.leader.Changed(), p.leader.Leads()
 	switch {
+	case p.table.shared() && leads:
+	case p.table.shared():
+		p.leave()
+		return nil, errLeft
 	case leads && !p.leads:
 		events, err := p.table.takeUp(p.leader.Planned())
 		if err != nil {
@@ -93,11 +99,53 @@ func (p *planner) turn() (<-chan struct{}, error) {
 			return nil, err
 		}
 	case !leads:
-		if err := p.table.change(func() error { return p.table.forgetPutOff(p.leader.Planned()) }); err != nil {
+		if err := p.table.change(func(c change) error { return c.forgetPutOff(p.leader.Planned()) }); err != nil {
 			return nil, err
 		}
 	}
 	return changed, nil
+}
+
+// errLeft says that another leads now, and goes on with the table that is shared.
+var errLeft = errors.New("another instance leads")
+
+// lookEvery is how often an instance that doesn't lead looks how far a table is
+// that is shared.
+const lookEvery = time.Second
+
+// await waits until this instance leads, where another keeps the table that they
+// share. Until then the table is only read.
+func (p *planner) await(ctx context.Context) error {
+	for p.leader != nil {
+		changed := p.leader.Changed()
+		if p.leader.Leads() {
+			return nil
+		}
+		p.leave()
+		planned, _, err := p.table.mark(markPlanned)
+		if err != nil {
+			return fmt.Errorf("look how far the planner's table is: %w", err)
+		}
+		applied, _, err := p.table.mark(markApplied)
+		if err != nil {
+			return fmt.Errorf("look how far the planner's table is: %w", err)
+		}
+		p.update(func() { p.position, p.created, p.err = planned, time.Time{}, nil })
+		p.applied(applied)
+		select {
+		case <-changed:
+		case <-time.After(lookEvery):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// leave leaves the table that is shared to whoever leads next, with what is still to
+// be planned.
+func (p *planner) leave() {
+	p.update(func() { p.leads, p.whole, p.planning = false, map[string]asked{}, nil })
 }
 
 // putDown puts off all that is to be planned.
@@ -113,16 +161,16 @@ func (p *planner) putDown() error {
 // checkpoint.
 func (p *planner) putOff(touch touches, b eventstore.Batch) error {
 	last := b.Records[len(b.Records)-1]
-	err := p.table.change(func() error {
+	err := p.table.change(func(c change) error {
 		for event := range touch {
-			if err := p.table.putOff(event, last.Position); err != nil {
+			if err := c.putOff(event, last.Position); err != nil {
 				return err
 			}
 		}
-		if err := p.table.forgetPutOff(p.leader.Planned()); err != nil {
+		if err := c.forgetPutOff(p.leader.Planned()); err != nil {
 			return err
 		}
-		return p.table.setMark(markPlanned, last)
+		return c.setMark(markPlanned, last)
 	})
 	if err != nil {
 		return err

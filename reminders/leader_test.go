@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/eventstore"
@@ -69,14 +67,9 @@ func (p *played) set(leads bool, planned eventstore.Position) {
 }
 
 // putOff names the events that are put off.
-func (w *world) putOff() (events []string) {
-	t := w.r.table
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	w.check(sqlitex.Execute(t.conn, "SELECT event FROM putoff ORDER BY event", &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-		events = append(events, s.ColumnText(0))
-		return nil
-	}}))
+func (w *world) putOff() []string {
+	events, err := w.r.table.allPutOff()
+	w.check(err)
 	return events
 }
 

@@ -2,6 +2,7 @@ package reminders
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -73,6 +74,9 @@ func (p *planner) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errLeft) {
+			continue
+		}
 		p.update(func() { p.err, p.caughtUp = err, false })
 		p.logger.Error("planning stopped and goes on in a moment", "error", err)
 		if wait = min(2*wait, 5*time.Second); p.now().Sub(began) > time.Minute {
@@ -134,11 +138,20 @@ func (p *planner) usable(ctx context.Context, kinds string) (bool, error) {
 }
 
 func (p *planner) follow(ctx context.Context) error {
+	shared := p.table.shared()
+	if shared {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+		if err := p.table.lead(); err != nil {
+			return fmt.Errorf("take over the planner's table: %w", err)
+		}
+	}
 	position, err := p.start(ctx)
 	if err != nil {
 		return err
 	}
-	if !p.leads {
+	if !p.leads && !shared {
 		if err := p.putDown(); err != nil {
 			return fmt.Errorf("put off what is to be planned: %w", err)
 		}
@@ -149,6 +162,7 @@ func (p *planner) follow(ctx context.Context) error {
 	}
 	p.update(func() {
 		p.position, p.caughtUp = position, false
+		p.leads = p.leads || shared
 		p.resume(left)
 	})
 	ctx, stop := context.WithCancel(ctx)
@@ -281,13 +295,13 @@ func (p *planner) take(ctx context.Context, b eventstore.Batch) error {
 	if err != nil {
 		return err
 	}
-	err = p.table.change(func() error {
+	err = p.table.change(func(c change) error {
 		for _, event := range wholes {
-			if err := p.table.addWork(event); err != nil {
+			if err := c.addWork(event); err != nil {
 				return err
 			}
 		}
-		return p.table.setMark(markPlanned, last)
+		return c.setMark(markPlanned, last)
 	})
 	if err != nil {
 		return fmt.Errorf("keep the planner's checkpoint: %w", err)
@@ -315,28 +329,39 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 			}
 		}
 	}
+	var ids []string
+	listed := map[string]bool{}
+	for _, entry := range entries {
+		if id, ok := notificationOf(entry.Fact); ok && !listed[id] {
+			ids, listed[id] = append(ids, id), true
+		}
+	}
+	open, err := p.table.folding(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read open notifications: %w", err)
+	}
 	touch, processor := touches{}, false
 	var unknown []string
-	err := p.table.change(func() error {
-		for _, entry := range entries {
-			if id, ok := loosened(entry.Fact); ok {
-				if event, participant, err := p.table.whose(id); err != nil {
-					return err
-				} else if participant != "" {
-					touch.look(event, participant)
-				} else {
-					unknown = append(unknown, id)
-				}
+	for _, entry := range entries {
+		if id, ok := loosened(entry.Fact); ok {
+			if event, participant := open.whose(id); participant != "" {
+				touch.look(event, participant)
+			} else {
+				unknown = append(unknown, id)
 			}
-			if strings.HasPrefix(entry.Record.Stream, "notification-") && entry.Fact != nil {
-				if err := p.table.apply(entry.Fact, entry.Record.Revision); err != nil {
-					return err
-				}
-			}
-			processor = processor || entry.Record.Stream == commands.ProcessorStream
-			gather(touch, entry.Fact)
 		}
-		return p.table.setMark(markApplied, records[len(records)-1])
+		if strings.HasPrefix(entry.Record.Stream, "notification-") {
+			open.apply(entry.Fact, entry.Record.Revision)
+		}
+		processor = processor || entry.Record.Stream == commands.ProcessorStream
+		gather(touch, entry.Fact)
+	}
+	put, remove := open.outcome()
+	err = p.table.change(func(c change) error {
+		if err := c.keep(put, remove); err != nil {
+			return err
+		}
+		return c.setMark(markApplied, records[len(records)-1])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keep open notifications: %w", err)

@@ -17,7 +17,6 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
-	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -240,10 +239,9 @@ func TestTableAheadOfALogThatWasPutBack(t *testing.T) {
 		table, err := openTable(w.dir, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		lost := eventstore.Record{ID: uuid.New(), Position: eventstore.Position{Commit: 1e6, Prepare: 1e6}}
-		require.NoError(t, table.change(func() error {
-			return errors.Join(table.setMark(markApplied, lost), table.apply(events.NotificationScheduled{
-				NotificationID: "ghost", EventID: eventID, ParticipantID: "bob", Channel: "email", ScheduledTime: w.now(), Expires: w.now().Add(time.Hour),
-			}, 0))
+		require.NoError(t, table.change(func(c change) error {
+			ghost := row{ID: "ghost", Event: eventID, Participant: "bob", Channel: "email", Due: w.now(), Expires: w.now().Add(time.Hour)}
+			return errors.Join(c.setMark(markApplied, lost), c.keep([]row{ghost}, nil))
 		}))
 		require.NoError(t, table.close())
 		w.start()

@@ -18,6 +18,7 @@ import (
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/projections"
 )
 
@@ -29,6 +30,9 @@ type Options struct {
 	Channels []channels.Registration
 	Leader   Leader // nil: this instance alone uses the store
 	Dir      string // where planner.db stands
+	// Database keeps the planner's table in place of planner.db, where instances
+	// share it. The zero Target: it doesn't.
+	Database sqldb.Target
 	// OptOut gives the link by which a participant ends the messages about an
 	// event; nil, or an empty link: messages have none.
 	OptOut func(eventID, participantID string) string
@@ -67,7 +71,7 @@ func New(o Options) (*Reminders, error) {
 	if o.OptOut == nil {
 		o.OptOut = func(string, string) string { return "" }
 	}
-	t, err := openTable(o.Dir, o.Logger)
+	t, err := o.openTable()
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +97,13 @@ func New(o Options) (*Reminders, error) {
 	}
 	r.auditor = newAuditor(o, r.planner, r.sender)
 	return r, nil
+}
+
+func (o Options) openTable() (*table, error) {
+	if o.Database != (sqldb.Target{}) {
+		return openShared(context.Background(), o.Database)
+	}
+	return openTable(o.Dir, o.Logger)
 }
 
 // Run plans, sends and audits until ctx ends. It returns once sends in flight

@@ -33,11 +33,11 @@ func (p *planner) slice(ctx context.Context, w work) error {
 	if err != nil {
 		return err
 	}
-	err = p.table.change(func() error {
-		if err := p.table.advance(w, finished); err != nil || left.err == nil {
+	err = p.table.change(func(c change) error {
+		if err := c.advance(w, finished); err != nil || left.err == nil {
 			return err
 		}
-		return p.table.addWork(w.event)
+		return c.addWork(w.event)
 	})
 	if err != nil {
 		return fmt.Errorf("keep what is planned: %w", err)

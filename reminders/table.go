@@ -3,53 +3,64 @@ package reminders
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
-	"github.com/belltower/belltower/internal/seal"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
-// tableVersion changes with the schema or with what is put into it: a file of
+// tableVersion changes with the schema or with what is put into it: a table of
 // another version is built anew.
 const tableVersion = 3
 
-const schema = `
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE open (
-	id TEXT PRIMARY KEY, event TEXT NOT NULL, participant TEXT NOT NULL, channel TEXT NOT NULL,
-	due INTEGER NOT NULL, expires INTEGER NOT NULL, boot TEXT NOT NULL, claim_ms INTEGER NOT NULL,
-	attempt INTEGER NOT NULL, in_doubt INTEGER NOT NULL, revision INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX open_due ON open (channel, due) WHERE boot = '';
-CREATE INDEX open_expires ON open (expires) WHERE boot = '';
-CREATE INDEX open_claimed ON open (boot) WHERE boot <> '';
-CREATE INDEX open_participant ON open (event, participant);
-CREATE TABLE work (
-	event TEXT PRIMARY KEY, participant TEXT NOT NULL, notification TEXT NOT NULL, checked INTEGER NOT NULL,
-	ordinal INTEGER NOT NULL, again INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE putoff (event TEXT PRIMARY KEY, commit_at INTEGER NOT NULL, prepare_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-`
-
 // table is the planner's own: the open notifications, the events that are being
-// planned, and where it is in the log. It is rebuilt from the log alone.
-// One connection serves all; its methods may be called concurrently.
+// planned, and where it is in the log. It is rebuilt from the log alone. Its
+// methods may be called concurrently.
 type table struct {
-	path string
-	mu   sync.Mutex
-	conn *sqlite.Conn
+	database
+	sizes []int // how many rows one statement takes, the most first
+	// load, put and remove are the statements for so many rows of open.
+	load, put, remove map[int]string
+	addWork           string
 }
+
+// database is where the table stands: in a file of this instance's own, or on a
+// server, where the instances that share a store share it too. Names of tables
+// stand in braces in its queries.
+type database interface {
+	// query hands over each row of what a query finds.
+	query(ctx context.Context, query string, args []any, each func(columns)) error
+	// transact runs do in one transaction. It may run it again, where another was
+	// in the way.
+	transact(do func(transaction) error) error
+	// lead makes this instance the only one that may change a table that is shared.
+	lead() error
+	// shared tells whether others may change the table when this instance doesn't lead.
+	shared() bool
+	close() error
+}
+
+// transaction is a change of the table in the making.
+type transaction interface {
+	exec(query string, args ...any) error
+	query(query string, args []any, each func(columns)) error
+	// set gives what meta says under a name.
+	set(name, value string) error
+}
+
+// columns is a row that was found.
+type columns interface {
+	text(i int) string
+	int(i int) int64
+	null(i int) bool
+}
+
+// errTaken says that another instance has changed the table since this one led:
+// what this one knows of it is no longer so.
+var errTaken = errors.New("another instance has taken over the planner's table")
 
 // row is an open notification. Times are in UTC.
 type row struct {
@@ -63,119 +74,73 @@ type row struct {
 	Revision                        int64
 }
 
-// openTable opens planner.db in dir, or makes it anew where it is missing, of
-// another version or damaged.
-func openTable(dir string, logger *slog.Logger) (*table, error) {
-	path := filepath.Join(dir, "planner.db")
-	_, changed, err := seal.Break(path)
-	if errors.Is(err, os.ErrNotExist) { // it was deleted to be built anew
-		err = nil
-	} else if err == nil && changed {
-		err = fmt.Errorf("%w: the file has changed since it was closed", errOther)
+const columnNames = "id, event, participant, channel, due, expires, boot, claim_ms, attempt, in_doubt, revision"
+
+func (r row) values() []any {
+	return []any{
+		r.ID, r.Event, r.Participant, r.Channel, r.Due.UnixMicro(), r.Expires.UnixMicro(), r.Boot, r.Claim.Milliseconds(), int64(r.Attempt), bit(r.InDoubt), r.Revision,
 	}
-	var t *table
-	if err == nil {
-		t, err = tryTable(path)
-	}
-	if err == nil {
-		return t, nil
-	}
-	if !damaged(err) {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	logger.Warn("the planner's table can't be used and is built anew from the log", "path", path, "error", err)
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("make %s anew: %w", path, err)
-		}
-	}
-	if t, err = tryTable(path); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	return t, nil
 }
 
-// errOther says that the table is not one to go on with.
-var errOther = errors.New("the table is damaged or of another version")
-
-// damaged tells whether a new table helps: it doesn't against a full disk or a
-// folder that can't be written.
-func damaged(err error) bool {
-	switch sqlite.ErrCode(err).ToPrimary() {
-	case sqlite.ResultNotADB, sqlite.ResultCorrupt, sqlite.ResultFormat:
-		return true
+func rowOf(c columns) row {
+	return row{
+		ID: c.text(0), Event: c.text(1), Participant: c.text(2), Channel: c.text(3),
+		Due: time.UnixMicro(c.int(4)).UTC(), Expires: time.UnixMicro(c.int(5)).UTC(),
+		Boot: c.text(6), Claim: milliseconds(c.int(7)), Attempt: int(c.int(8)), InDoubt: c.int(9) != 0, Revision: c.int(10),
 	}
-	return errors.Is(err, errOther)
 }
 
-func tryTable(path string) (_ *table, err error) {
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenWAL)
-	if err != nil {
-		return nil, err
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func bit(b bool) int64 {
+	if b {
+		return 1
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, conn.Close())
-		}
-	}()
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, err
+	return 0
+}
+
+// newTable is the table in a database that speaks a dialect and takes so many
+// rows in one statement, in the order of their number, the most first; 1 is the last.
+func newTable(d database, dialect sqldb.Dialect, sizes ...int) *table {
+	t := &table{database: d, sizes: sizes, load: map[int]string{}, put: map[int]string{}, remove: map[int]string{}}
+	changed := []string{"due", "expires", "boot", "claim_ms", "attempt", "in_doubt", "revision"}
+	for i, name := range changed {
+		changed[i] = name + " = new." + name
 	}
-	// It can be rebuilt, so it needs no sync of its own.
-	if err := sqlitex.ExecuteTransient(conn, "PRAGMA synchronous = NORMAL", nil); err != nil {
-		return nil, err
+	conflict := dialect.OnConflict("{open}", []string{"id"}, changed...)
+	for _, n := range sizes {
+		ids := sqldb.Values(1, n)
+		t.load[n] = "SELECT " + columnNames + " FROM {open} WHERE id IN " + ids
+		t.put[n] = "INSERT INTO {open} (" + columnNames + ") VALUES " + sqldb.Values(n, 11) + conflict
+		t.remove[n] = "DELETE FROM {open} WHERE id IN " + ids
 	}
-	version := 0
-	read := &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-		version = s.ColumnInt(0)
-		return nil
-	}}
-	if err := sqlitex.ExecuteTransient(conn, "PRAGMA user_version", read); err != nil {
-		return nil, err
-	}
-	switch version {
-	case 0:
-		err = sqlitex.ExecuteScript(conn, fmt.Sprintf("%s; PRAGMA user_version = %d;", schema, tableVersion), nil)
-	case tableVersion:
-		err = sqlitex.ExecuteTransient(conn, "PRAGMA quick_check(1)", &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-			if said := s.ColumnText(0); said != "ok" {
-				return fmt.Errorf("%w: %s", errOther, said)
+	t.addWork = "INSERT INTO {work} (event, participant, notification, checked, ordinal, again) VALUES (?, '', '', 0, 0, 0)" +
+		dialect.OnConflict("{work}", []string{"event"}, "again = 1")
+	return t
+}
+
+// portions cuts n rows into as many as statements take.
+func (t *table) portions(n int, do func(from, size int) error) error {
+	from := 0
+	for _, size := range t.sizes {
+		for ; n-from >= size; from += size {
+			if err := do(from, size); err != nil {
+				return err
 			}
-			return nil
-		}})
-	default:
-		err = fmt.Errorf("%w: version %d", errOther, version)
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &table{path: path, conn: conn}, nil
-}
-
-func (t *table) close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.conn.Close(); err != nil {
-		return err
-	}
-	seal.Put(t.path)
 	return nil
 }
 
-// change runs fn in one transaction.
-func (t *table) change(fn func() error) (err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	end, err := sqlitex.ImmediateTransaction(t.conn)
-	if err != nil {
-		return err
-	}
-	defer end(&err)
-	return fn()
+// change is one transaction.
+type change struct {
+	transaction
+	t *table
 }
 
-func (t *table) exec(query string, args ...any) error {
-	return sqlitex.Execute(t.conn, query, &sqlitex.ExecOptions{Args: args})
+// change runs do in one transaction.
+func (t *table) change(do func(change) error) error {
+	return t.transact(func(tx transaction) error { return do(change{tx, t}) })
 }
 
 // The places in the log that the table keeps: what came up to there is planned,
@@ -200,83 +165,77 @@ func (t *table) mark(name string) (eventstore.Position, uuid.UUID, error) {
 	return p, fact, err
 }
 
-// setMark is called within change.
-func (t *table) setMark(name string, r eventstore.Record) error {
-	return t.setMeta(name, r.Position.String()+" "+r.ID.String())
+func (c change) setMark(name string, r eventstore.Record) error {
+	return c.set(name, r.Position.String()+" "+r.ID.String())
 }
 
 func (t *table) meta(name string) (value string, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	err = sqlitex.Execute(t.conn, "SELECT value FROM meta WHERE name = ?", &sqlitex.ExecOptions{
-		Args: []any{name}, ResultFunc: func(s *sqlite.Stmt) error {
-			value = s.ColumnText(0)
-			return nil
-		}})
+	err = t.query(context.Background(), "SELECT value FROM {meta} WHERE name = ?", []any{name}, func(c columns) { value = c.text(0) })
 	return value, err
-}
-
-// setMeta is called within change.
-func (t *table) setMeta(name, value string) error {
-	return t.exec("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
 }
 
 // reset empties the table, so that it is built from the log's beginning, for
 // the given channels.
 func (t *table) reset(channels string) error {
-	return t.change(func() error {
-		return errors.Join(t.exec("DELETE FROM meta"), t.exec("DELETE FROM open"), t.exec("DELETE FROM work"), t.exec("DELETE FROM putoff"), t.setMeta("channels", channels))
+	return t.change(func(c change) error {
+		for _, name := range []string{"open", "work", "putoff"} {
+			if name == "putoff" && t.shared() {
+				continue
+			}
+			if err := c.exec("DELETE FROM {" + name + "}"); err != nil {
+				return err
+			}
+		}
+		for _, name := range []string{markPlanned, markApplied} {
+			if err := c.set(name, ""); err != nil {
+				return err
+			}
+		}
+		return c.set("channels", channels)
 	})
 }
 
-// apply folds a fact of a notification's stream; called within change. Facts
-// come in the order of the log, and one that came before changes nothing.
-func (t *table) apply(f events.Fact, revision int64) error {
-	switch f := f.(type) {
-	case events.NotificationScheduled:
-		return t.exec(`INSERT INTO open VALUES (?, ?, ?, ?, ?, ?, '', 0, 0, 0, ?)
-			ON CONFLICT DO UPDATE SET due = excluded.due, expires = excluded.expires, boot = '', revision = excluded.revision
-			WHERE revision < excluded.revision`,
-			f.NotificationID, f.EventID, f.ParticipantID, f.Channel, f.ScheduledTime.UnixMicro(), f.Expires.UnixMicro(), revision)
-	case events.SendingStarted:
-		return t.exec("UPDATE open SET boot = ?, claim_ms = ?, attempt = ?, in_doubt = ?, revision = ? WHERE id = ? AND revision < ?",
-			f.Boot, f.ForMillis, f.Attempt, f.InDoubt, revision, f.NotificationID, revision)
-	case events.SendingFailed:
-		return t.exec("UPDATE open SET boot = '', due = max(due, ?), in_doubt = in_doubt OR ?, revision = ? WHERE id = ? AND revision < ?",
-			f.NextAttempt.UnixMicro(), f.Class == events.ClassUnknown, revision, f.NotificationID, revision)
-	case events.NotificationCancelled:
-		return t.remove(f.NotificationID, revision)
-	case events.NotificationSent:
-		return t.remove(f.NotificationID, revision)
-	case events.NotificationFailed:
-		return t.remove(f.NotificationID, revision)
+// folding gives what the table has of notifications, to fold facts into.
+func (t *table) folding(ctx context.Context, ids []string) (folding, error) {
+	all := make(folding, len(ids))
+	err := t.portions(len(ids), func(from, size int) error {
+		return t.query(ctx, t.load[size], anys(ids[from:from+size]), func(c columns) {
+			r := rowOf(c)
+			all[r.ID] = &folded{row: r, open: true, was: true}
+		})
+	})
+	return all, err
+}
+
+// keep puts rows into the table, in place of those of the same notifications, and
+// removes others.
+func (c change) keep(put []row, remove []string) error {
+	err := c.t.portions(len(put), func(from, size int) error {
+		args := make([]any, 0, size*11)
+		for _, r := range put[from : from+size] {
+			args = append(args, r.values()...)
+		}
+		return c.exec(c.t.put[size], args...)
+	})
+	if err != nil {
+		return err
 	}
-	return nil
+	return c.t.portions(len(remove), func(from, size int) error {
+		return c.exec(c.t.remove[size], anys(remove[from:from+size])...)
+	})
 }
 
-func (t *table) remove(id string, revision int64) error {
-	return t.exec("DELETE FROM open WHERE id = ? AND revision < ?", id, revision)
+func anys(texts []string) []any {
+	all := make([]any, len(texts))
+	for i, text := range texts {
+		all[i] = text
+	}
+	return all
 }
-
-const columns = "id, event, participant, channel, due, expires, boot, claim_ms, attempt, in_doubt, revision"
 
 func (t *table) rows(ctx context.Context, where string, args ...any) ([]row, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var rows []row
-	err := sqlitex.Execute(t.conn, "SELECT "+columns+" FROM open WHERE "+where, &sqlitex.ExecOptions{
-		Args: args, ResultFunc: func(s *sqlite.Stmt) error {
-			rows = append(rows, row{
-				ID: s.ColumnText(0), Event: s.ColumnText(1), Participant: s.ColumnText(2), Channel: s.ColumnText(3),
-				Due: time.UnixMicro(s.ColumnInt64(4)).UTC(), Expires: time.UnixMicro(s.ColumnInt64(5)).UTC(),
-				Boot: s.ColumnText(6), Claim: time.Duration(s.ColumnInt64(7)) * time.Millisecond,
-				Attempt: s.ColumnInt(8), InDoubt: s.ColumnBool(9), Revision: s.ColumnInt64(10),
-			})
-			return nil
-		}})
+	err := t.query(ctx, "SELECT "+columnNames+" FROM {open} WHERE "+where, args, func(c columns) { rows = append(rows, rowOf(c)) })
 	return rows, err
 }
 
@@ -310,38 +269,38 @@ func (t *table) claimedBy(ctx context.Context, boot string) ([]row, error) {
 	return t.rows(ctx, "boot <> '' AND boot = ?", boot)
 }
 
+// claims counts what is claimed, by whomever.
+func (t *table) claims() (n int, err error) {
+	err = t.query(context.Background(), "SELECT count(*) FROM {open} WHERE boot <> ''", nil, func(c columns) { n = int(c.int(0)) })
+	return n, err
+}
+
 // next tells when the next PENDING row of a channel becomes due after now; zero where none does.
 func (t *table) next(channel string, now time.Time) (time.Time, error) {
-	return t.min("SELECT min(due) FROM open WHERE boot = '' AND channel = ? AND due > ?", channel, now.UnixMicro())
+	return t.min("SELECT min(due) FROM {open} WHERE boot = '' AND channel = ? AND due > ?", channel, now.UnixMicro())
 }
 
 // nextExpiry tells when the next PENDING row expires; zero where none does.
 func (t *table) nextExpiry() (time.Time, error) {
-	return t.min("SELECT min(expires) FROM open WHERE boot = ''")
+	return t.min("SELECT min(expires) FROM {open} WHERE boot = ''")
 }
 
 func (t *table) min(query string, args ...any) (at time.Time, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	err = sqlitex.Execute(t.conn, query, &sqlitex.ExecOptions{Args: args, ResultFunc: func(s *sqlite.Stmt) error {
-		if !s.ColumnIsNull(0) {
-			at = time.UnixMicro(s.ColumnInt64(0)).UTC()
+	err = t.query(context.Background(), query, args, func(c columns) {
+		if !c.null(0) {
+			at = time.UnixMicro(c.int(0)).UTC()
 		}
-		return nil
-	}})
+	})
 	return at, err
 }
 
 // backlog tells how many PENDING rows of a channel are due and since when the first has been.
 func (t *table) backlog(channel string, now time.Time) (due int, oldest time.Time, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	err = sqlitex.Execute(t.conn, "SELECT count(*), min(due) FROM open WHERE boot = '' AND channel = ? AND due <= ?", &sqlitex.ExecOptions{
-		Args: []any{channel, now.UnixMicro()}, ResultFunc: func(s *sqlite.Stmt) error {
-			if due = s.ColumnInt(0); due > 0 {
-				oldest = time.UnixMicro(s.ColumnInt64(1)).UTC()
+	err = t.query(context.Background(), "SELECT count(*), min(due) FROM {open} WHERE boot = '' AND channel = ? AND due <= ?",
+		[]any{channel, now.UnixMicro()}, func(c columns) {
+			if due = int(c.int(0)); due > 0 {
+				oldest = time.UnixMicro(c.int(1)).UTC()
 			}
-			return nil
-		}})
+		})
 	return due, oldest, err
 }

@@ -87,7 +87,7 @@ func auditFolder(ctx context.Context, s settings, progress func(reminders.AuditP
 		return reminders.AuditReport{}, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	ring, err := openKeys(ctx, s.keyFolder(), log)
+	ring, err := openKeys(ctx, s, log)
 	if err != nil {
 		return reminders.AuditReport{}, err
 	}

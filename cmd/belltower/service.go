@@ -18,6 +18,7 @@ import (
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/durable"
+	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"
@@ -93,7 +94,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	ring, err := openKeys(ctx, s.keyFolder(), log)
+	ring, err := openKeys(ctx, s, log)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +116,8 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	}
 	links := optOutLinks{digest: ring.Digest, base: s.publicURL}
 	if v.reminders, err = reminders.New(reminders.Options{
-		Commands: handler, Store: log, Models: models, Channels: v.channels, Leader: v.leader(), Dir: s.data, OptOut: links.link,
-		Now: time.Now, Logger: logger,
+		Commands: handler, Store: log, Models: models, Channels: v.channels, Leader: v.leader(), Dir: s.data, Database: s.sharedDatabase(),
+		OptOut: links.link, Now: time.Now, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func (v *service) leader() reminders.Leader {
 
 // openKeys opens the keys of a log. Facts without their keys are not gone on
 // with: new keys would hide that the names and addresses in them are lost.
-func openKeys(ctx context.Context, data string, log eventstore.Store) (*keys.Ring, error) {
+func openKeys(ctx context.Context, s settings, log eventstore.Store) (*keys.Ring, error) {
 	end, err := log.End(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the log's end: %w", err)
@@ -166,7 +167,14 @@ func openKeys(ctx context.Context, data string, log eventstore.Store) (*keys.Rin
 	if end != eventstore.Start {
 		options = append(options, keys.Existing())
 	}
-	return keys.Open(ctx, data, options...)
+	if database := s.keysDatabase(); database != (sqldb.Target{}) {
+		ring, err := keys.OpenDatabase(ctx, database, options...)
+		if errors.Is(err, keys.ErrMissing) {
+			err = fmt.Errorf("%w: the log has facts already; if their keys stand in a keys.db, name its folder with --keys (BELLTOWER_KEYS)", err)
+		}
+		return ring, err
+	}
+	return keys.Open(ctx, s.keyFolder(), options...)
 }
 
 // admit settles the admin token.

@@ -48,7 +48,7 @@ func (s *settings) flags() []setting {
 		{"listen", "BELLTOWER_LISTEN", "127.0.0.1:8080", "address to listen on, HOST:PORT", &s.listen},
 		{"data", "BELLTOWER_DATA", "./data", "folder that keeps everything", &s.data},
 		{"store", "BELLTOWER_STORE", "embedded", "where facts are kept: embedded, or EventStoreDB as esdb://HOST:PORT; set one with a password by the variable", &s.store},
-		{"keys", "BELLTOWER_KEYS", "", "folder of keys.db, which instances that share a store share too (default: the data folder)", &s.keys},
+		{"keys", "BELLTOWER_KEYS", "", "folder of keys.db, which instances that share a store share too (default: the database of --read-models, if they share one, else the data folder)", &s.keys},
 		{"esdb-listen", "BELLTOWER_ESDB_LISTEN", "", "address where EventStoreDB's clients may read the embedded log, HOST:PORT (default: none)", &s.esdb.listen},
 		{"esdb-tls-cert", "BELLTOWER_ESDB_TLS_CERT", "", "file of the certificate for that address (default: no TLS)", &s.esdb.cert},
 		{"esdb-tls-key", "BELLTOWER_ESDB_TLS_KEY", "", "file of the certificate's key", &s.esdb.key},
@@ -201,7 +201,33 @@ func (s *settings) checkTokens(env map[string]string) error {
 	return nil
 }
 
-// keyFolder is where keys.db stands.
+// database is where read models are kept; the zero Target is the data folder.
+func (s *settings) database() sqldb.Target {
+	target, err := sqldb.Parse(s.readModels)
+	if err != nil || !target.Shared() {
+		return sqldb.Target{} // a wrong one was refused
+	}
+	return target
+}
+
+// sharedDatabase is the database that instances on one store keep the planner's
+// table and the keys in; the zero Target: they stand in folders.
+func (s *settings) sharedDatabase() sqldb.Target {
+	if s.store == embeddedStore {
+		return sqldb.Target{}
+	}
+	return s.database()
+}
+
+// keysDatabase is the database that keeps the keys; the zero Target: keys.db does.
+func (s *settings) keysDatabase() sqldb.Target {
+	if s.keys != "" {
+		return sqldb.Target{}
+	}
+	return s.sharedDatabase()
+}
+
+// keyFolder is where keys.db stands, unless a database keeps the keys.
 func (s *settings) keyFolder() string {
 	if s.keys == "" {
 		return s.data

@@ -93,7 +93,7 @@ func joinOthers(ctx context.Context, store eventstore.Store, ring *keys.Ring, re
 		return nil, fmt.Errorf("read the lease: %w", err)
 	}
 	if ok && last.Keys != "" && last.Keys != fingerprint {
-		return nil, errors.New("the store's facts are sealed with other keys than these: --keys (BELLTOWER_KEYS) must name the folder of keys.db that all instances on the store use")
+		return nil, errors.New("the store's facts are sealed with other keys than these: --keys (BELLTOWER_KEYS) must name the folder of keys.db that all instances on the store use, or --read-models the database with the keys")
 	}
 	return lease.New(lease.Options{Store: store, Keys: fingerprint, Scope: strings.Join(names(registered), ","), Logger: logger}), nil
 }

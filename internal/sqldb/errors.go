@@ -111,11 +111,11 @@ func NoTable(err error) bool {
 		sqliteCode(err) == sqlitecodes.SQLITE_ERROR && strings.Contains(err.Error(), "no such table")
 }
 
-// Duplicate tells whether err says that a row with the same key, or a table of
-// the same name, is there.
+// Duplicate tells whether err says that a row with the same key, or a table or an
+// index of the same name, is there.
 func Duplicate(err error) bool {
 	code := mysqlCode(err)
-	return postgresCode(err) == "23505" || postgresCode(err) == "42P07" || code == 1062 || code == 1050 ||
+	return slices.Contains([]string{"23505", "42P07", "42710"}, postgresCode(err)) || code == 1062 || code == 1050 || code == 1061 ||
 		sqliteCode(err) == sqlitecodes.SQLITE_CONSTRAINT ||
 		sqliteCode(err) == sqlitecodes.SQLITE_ERROR && strings.Contains(err.Error(), "already exists")
 }

@@ -31,6 +31,7 @@ const handover = 5 * time.Second
 type sharing struct {
 	*killing
 	dir       string
+	database  string // URL of the one that they share; empty: each has its own files
 	at        string // connection string of the store
 	store     *exec.Cmd
 	instances []*instance
@@ -52,11 +53,12 @@ type instance struct {
 
 func (i *instance) awake() bool { return i.service != nil && i.wakes.IsZero() }
 
-// newSharing starts a store and n instances for so many clients.
-func newSharing(t *testing.T, seed uint64, n, clients int) *sharing {
+// newSharing starts a store and n instances for so many clients, which share the
+// database of a URL, if there is one.
+func newSharing(t *testing.T, seed uint64, n, clients int, database string) *sharing {
 	dir := t.TempDir()
-	// The log and the keys stand in one folder, as the oracle reads them.
-	s := &sharing{killing: newKilling(newRun(t, dir, seed, clients), seed), dir: dir}
+	// Where the keys stand in a file, it is in the log's folder, as the oracle reads them.
+	s := &sharing{killing: newKilling(newRun(t, dir, seed, clients), seed), dir: dir, database: database}
 	s.provider.window = handover
 	// Without a store nothing can be written; and whoever was suspended, or waited
 	// for a machine that has too much to do, finds that the store does not answer.
@@ -113,6 +115,9 @@ func (s *sharing) endStore() {
 
 // launched says how an instance is started.
 func (s *sharing) launched(folder string) launched {
+	if s.database != "" {
+		return launched{folder: folder, env: []string{"BELLTOWER_STORE=" + s.at, "BELLTOWER_READ_MODELS=" + s.database}}
+	}
 	return launched{folder: folder, env: []string{"BELLTOWER_STORE=" + s.at, "BELLTOWER_KEYS=" + s.folder}}
 }
 
@@ -280,25 +285,37 @@ func (s *sharing) repair() {
 // suspends one of them again and again: every second time the one that sends.
 func TestInstances(t *testing.T) {
 	budget(t, 5*time.Minute)
+	torment(t, hardship{
+		crowds: sized(t, 4, 20, 20), people: sized(t, 25, 250, 250), reminders: sized(t, 2, 4, 4),
+		faults: sized(t, 5, 25, 500), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second,
+	})
+}
+
+// hardship is how much instances go through.
+type hardship struct {
+	crowds, people, reminders int
+	faults                    int
+	pace                      time.Duration // from one to the next
+	database                  string        // that they share; empty: each has its own files
+}
+
+func torment(t *testing.T, h hardship) {
 	seed := seeded(t)
-	crowds, people, reminders := sized(t, 4, 20, 20), sized(t, 25, 250, 250), sized(t, 2, 4, 4)
-	faults := sized(t, 5, 25, 500)
-	pace := time.Duration(sized(t, 3, 5, 5)) * time.Second
-	s := newSharing(t, seed, 3, 8)
+	s := newSharing(t, seed, 3, 8, h.database)
 	s.leader()
 	s.prepare(s.instances[0].service)
 	s.patient(true)
-	s.gather(crowds, people)
+	s.gather(h.crowds, h.people)
 	for _, crowd := range s.crowds {
-		for i := range reminders - 1 {
+		for i := range h.reminders - 1 {
 			require.NoError(t, crowd.c.do(t.Context(), crowd.c.remind(crowd.h, 61+i)))
 		}
 	}
 	end := s.begin()
 	var losses []loss
-	for n := range faults {
+	for n := range h.faults {
 		s.calls.Add(1)
-		s.pass(pace)
+		s.pass(h.pace)
 		if l, ok := s.fault(n); ok {
 			losses = append(losses, l)
 		}
@@ -317,7 +334,7 @@ func TestInstances(t *testing.T) {
 	s.tell(losses)
 	s.ledger.tell(t, len(losses), "kills and suspensions")
 	n := s.ledger.counts()
-	require.GreaterOrEqual(t, n.delivered, crowds*people*reminders)
+	require.GreaterOrEqual(t, n.delivered, h.crowds*h.people*h.reminders)
 }
 
 // loss is an instance that was taken away.
@@ -409,17 +426,25 @@ func (s *sharing) conclude(when string) {
 	})()
 	for _, i := range s.instances {
 		s.hallHolds(i.service)
-		i.service.swept(t, i.folder)
+		if s.database == "" {
+			i.service.swept(t, i.folder)
+		} else {
+			i.service.caughtUp(t)
+		}
 	}
 	for _, i := range s.instances {
 		i.service.finish(t)
 		s.calm(i.service)
 	}
-	s.compare()
+	if s.database == "" {
+		s.compare()
+	} else {
+		s.compareShared()
+	}
 	require.NoError(t, s.store.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, s.store.Wait())
 	s.store = nil
-	all := stories(t, s.ledger, s.folder)
+	all := stories(t, s.ledger, s.folder, s.ring())
 	judge(s.ledger, all, s.provider.messages(t), s.happenings())
 	s.ledger.clean(t, when)
 }

@@ -26,14 +26,12 @@ type story struct {
 }
 
 // stories folds every notification from the log, deleted events' too, and
-// counts positions and revisions.
-func stories(t *testing.T, l *ledger, folder string) map[string]*story {
+// counts positions and revisions. It closes the keys.
+func stories(t *testing.T, l *ledger, folder string, ring *keys.Ring) map[string]*story {
+	defer ring.Close()
 	log, err := embedded.Open(t.Context(), folder, embedded.Options{})
 	require.NoError(t, err)
 	defer log.Close()
-	ring, err := keys.Open(t.Context(), folder, keys.Existing())
-	require.NoError(t, err)
-	defer ring.Close()
 	sub, err := log.Subscribe(t.Context(), eventstore.Start)
 	require.NoError(t, err)
 	defer sub.Close()
@@ -56,6 +54,13 @@ func stories(t *testing.T, l *ledger, folder string) map[string]*story {
 		}
 	}
 	return all
+}
+
+// ringIn gives the keys of a folder.
+func ringIn(t *testing.T, folder string) *keys.Ring {
+	ring, err := keys.Open(t.Context(), folder, keys.Existing())
+	require.NoError(t, err)
+	return ring
 }
 
 func tell(t *testing.T, all map[string]*story, ring *keys.Ring, r eventstore.Record) {

@@ -72,7 +72,7 @@ func TestRestartWithManyPending(t *testing.T) {
 	k.quiet(v)
 	v.finish(t)
 	// That everything else is there is for suites that look at less.
-	judge(k.ledger, stories(t, k.ledger, k.folder), k.provider.messages(t), k.happenings())
+	judge(k.ledger, stories(t, k.ledger, k.folder, ringIn(t, k.folder)), k.provider.messages(t), k.happenings())
 	k.ledger.clean(t, "after the restarts")
 	k.ledger.tell(t, rounds, "restarts")
 }

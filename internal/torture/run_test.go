@@ -113,7 +113,7 @@ func (r *run) conclude(when string) {
 	v.swept(r.t, r.folder)
 	v.finish(r.t)
 	r.calm(v)
-	all := stories(r.t, r.ledger, r.folder)
+	all := stories(r.t, r.ledger, r.folder, ringIn(r.t, r.folder))
 	judge(r.ledger, all, r.provider.messages(r.t), r.happenings())
 	r.compare(r.folder)
 	r.ledger.clean(r.t, when)

@@ -18,7 +18,7 @@ func TestStoreDown(t *testing.T) {
 	seed := seeded(t)
 	people := sized(t, 50, 500, 500)
 	down := time.Duration(sized(t, 10, 60, 300)) * time.Second
-	s := newSharing(t, seed, 2, 4)
+	s := newSharing(t, seed, 2, 4, "")
 	v := s.leader().service
 	s.prepare(v)
 	s.patient(true)

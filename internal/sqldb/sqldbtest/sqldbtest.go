@@ -41,6 +41,14 @@ func Fresh(t testing.TB, kind sqldb.Kind) sqldb.Target {
 	if kind == sqldb.SQLite {
 		return sqldb.File(filepath.Join(t.TempDir(), "test.db"))
 	}
+	target, err := sqldb.Parse(FreshURL(t, kind))
+	require.NoError(t, err, variables[kind])
+	return target
+}
+
+// FreshURL is Fresh for a server, by the URL that other processes get.
+func FreshURL(t testing.TB, kind sqldb.Kind) string {
+	t.Helper()
 	server := os.Getenv(variables[kind])
 	if server == "" {
 		t.Skipf("%s names no %s server to test on", variables[kind], kind)
@@ -59,9 +67,7 @@ func Fresh(t testing.TB, kind sqldb.Kind) sqldb.Target {
 	}
 	t.Cleanup(func() { administer(t, admin, drop) })
 	u.Path = "/" + name
-	target, err := sqldb.Parse(u.String())
-	require.NoError(t, err, variables[kind])
-	return target
+	return u.String()
 }
 
 // administer asks the server for one thing.
