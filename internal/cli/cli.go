@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/belltower/belltower/internal/client"
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // Exit codes of these commands, beside 0 for what is done and 1 for what could not be.
@@ -55,8 +56,8 @@ type Options struct {
 
 // Commands are the commands that ask a service.
 func Commands(o Options) []*cobra.Command {
-	app := &app{Options: o, in: terminalOf(o.In), out: terminalOf(o.Out).coloured(o.Env), err: terminalOf(o.Err)}
-	app.Err = &undivided{to: o.Err}
+	app := &app{Options: o, in: screenOf(o.In), out: screenOf(o.Out).coloured(o.Env), err: screenOf(o.Err)}
+	app.Err = &terminal.Lines{Out: o.Err}
 	all := []*cobra.Command{
 		app.events(), app.participants(), app.reminders(), app.notifications(),
 		app.announce(), app.processor(), app.stats(), app.watch(),
@@ -77,9 +78,9 @@ type app struct {
 	connection Connection
 	json       bool
 	quiet      bool
-	in         terminal
-	out        terminal
-	err        terminal
+	in         screen
+	out        screen
+	err        screen
 }
 
 // group is a command that only has commands below it.
