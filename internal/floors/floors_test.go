@@ -54,6 +54,7 @@ var table = map[string]folder{
 	"internal/client":       {floor: 0},
 	"internal/durable":      {floor: 0},
 	"internal/seal":         {floor: 0},
+	"internal/rowdiff":      {floor: 0},
 	"internal/terminal":     {floor: 0},
 	"internal/cli":          {floor: 1, imports: []string{"internal/client", "internal/terminal"}},
 	"cmd/...":               {floor: 4, all: true},
