@@ -17,6 +17,12 @@ type stats struct {
 	TimeZones    TimeZones        `json:"time_zones"`
 }
 
+// The names of the projections.
+const (
+	ReadModels = "read_models"
+	Planner    = "planner"
+)
+
 // TimeZones says which time zone database is in force.
 type TimeZones struct {
 	Version string `json:"version"` // such as 2025c, or "unknown"
@@ -32,6 +38,8 @@ type projectionStat struct {
 	Name       string  `json:"name"`
 	Position   string  `json:"position"`
 	LagSeconds float64 `json:"lag_seconds"`
+	// Rebuild is the last one since the start, where there was one.
+	Rebuild *Rebuilding `json:"rebuild,omitempty"`
 }
 
 func (s *server) getStats(c *call) (*answer, error) {
@@ -61,8 +69,8 @@ func (s *server) getStats(c *call) (*answer, error) {
 		// Stores don't count; the read models, which read everything, do.
 		Store: storeStats{Position: end.String(), Events: models.Facts},
 		Projections: []projectionStat{
-			{Name: "read_models", Position: models.Position.String(), LagSeconds: models.Lag.Seconds()},
-			{Name: "planner", Position: p.Planner.Position, LagSeconds: p.Planner.LagSeconds},
+			{Name: ReadModels, Position: models.Position.String(), LagSeconds: models.Lag.Seconds(), Rebuild: s.rebuilding(ReadModels)},
+			{Name: Planner, Position: p.Planner.Position, LagSeconds: p.Planner.LagSeconds, Rebuild: s.rebuilding(Planner)},
 		},
 		TimeZones: s.o.TimeZones,
 	}), nil

@@ -50,7 +50,7 @@ var table = map[string]folder{
 	"commands":              {floor: 2, imports: []string{"aggregates", "events", "eventstore", "keys"}},
 	"projections":           {floor: 2, imports: []string{"events", "eventstore", "calendar", "keys", "internal/seal"}},
 	"reminders":             {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "channels", "calendar", "keys", "internal/seal"}},
-	"httpapi":               {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "calendar"}},
+	"httpapi":               {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "calendar", "internal/rowdiff"}},
 	"internal/client":       {floor: 0},
 	"internal/durable":      {floor: 0},
 	"internal/seal":         {floor: 0},
