@@ -39,6 +39,8 @@ type planner struct {
 	// steered is called after a fact of the processor.
 	steered func()
 	leader  Leader // nil: this instance plans
+	// applying is held while facts are applied to the table.
+	applying sync.Mutex
 
 	mu       sync.Mutex
 	position eventstore.Position
@@ -94,6 +96,8 @@ func (p *planner) start(ctx context.Context) (eventstore.Position, error) {
 		return eventstore.Start, err
 	}
 	if !usable {
+		p.applying.Lock()
+		defer p.applying.Unlock()
 		return eventstore.Start, p.table.reset(kinds)
 	}
 	position, _, err := p.table.mark(markPlanned)
@@ -305,18 +309,13 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 	entries := make([]commands.Entry, len(records))
 	for i, r := range records {
 		var err error
-		if entries[i], err = p.commands.Open(r); err != nil {
-			return nil, fmt.Errorf("plan at %s: %w", r.Position, err)
-		}
-		if f, ok := entries[i].Fact.(events.NotificationRetried); ok {
-			// It says nothing of what is to be sent: that stands in its stream.
-			if entries[i].Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
-				return nil, err
-			}
+		if entries[i], err = p.open(ctx, r); err != nil {
+			return nil, err
 		}
 	}
 	touch, processor := touches{}, false
 	var unknown []string
+	p.applying.Lock()
 	err := p.table.change(func() error {
 		for _, entry := range entries {
 			if id, ok := loosened(entry.Fact); ok {
@@ -338,6 +337,7 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 		}
 		return p.table.setMark(markApplied, records[len(records)-1])
 	})
+	p.applying.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("keep open notifications: %w", err)
 	}
@@ -355,6 +355,22 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 		touch.look(n.EventID, n.ParticipantID)
 	}
 	return touch, nil
+}
+
+// open decodes a record. Of a retry it gives what that makes of the notification;
+// no fact where that is over already.
+func (p *planner) open(ctx context.Context, r eventstore.Record) (commands.Entry, error) {
+	entry, err := p.commands.Open(r)
+	if err != nil {
+		return commands.Entry{}, fmt.Errorf("plan at %s: %w", r.Position, err)
+	}
+	if f, ok := entry.Fact.(events.NotificationRetried); ok {
+		// It says nothing of what is to be sent: that stands in its stream.
+		if entry.Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
+			return commands.Entry{}, err
+		}
+	}
+	return entry, nil
 }
 
 // rescheduled gives what a retry makes of a notification, nil where that is over already.

@@ -40,6 +40,7 @@ const (
 type Difference struct {
 	Table  string `json:"table"`
 	Key    string `json:"key"`
+	ID     []any  `json:"-"` // the key's values, which may be personal
 	Kind   Kind   `json:"kind"`
 	Column string `json:"column,omitempty"` // where Kind is Changed
 	Want   string `json:"want,omitempty"`
@@ -83,9 +84,9 @@ func Compare(t Table, want, got Rows, report func(Difference) error) (rows int64
 		}
 		switch {
 		case order < 0:
-			err = report(Difference{Table: t.Name, Key: t.key(wanted.row), Kind: Missing})
+			err = report(Difference{Table: t.Name, Key: t.key(wanted.row), ID: wanted.row[:t.Keys], Kind: Missing})
 		case order > 0:
-			err = report(Difference{Table: t.Name, Key: t.key(found.row), Kind: Surplus})
+			err = report(Difference{Table: t.Name, Key: t.key(found.row), ID: found.row[:t.Keys], Kind: Surplus})
 		default:
 			err = t.compareRow(wanted.row, found.row, report)
 		}
@@ -109,7 +110,7 @@ func (t Table) compareRow(want, got []any, report func(Difference) error) error 
 			continue
 		}
 		err := report(Difference{
-			Table: t.Name, Key: t.key(want), Kind: Changed, Column: t.Columns[i],
+			Table: t.Name, Key: t.key(want), ID: want[:t.Keys], Kind: Changed, Column: t.Columns[i],
 			Want: t.show(i, want[i]), Got: t.show(i, got[i]),
 		})
 		if err != nil {
