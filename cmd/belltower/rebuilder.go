@@ -22,10 +22,22 @@ type rebuildable interface {
 	Verify(ctx context.Context, progress func(projections.BuildProgress), report func(rowdiff.Difference) error) (rows int64, err error)
 }
 
+// readModels are the read models as such.
+type readModels struct {
+	*projections.Models
+	dir   string // for what is compared with them
+	until projections.Until
+}
+
+func (m readModels) Verify(ctx context.Context, progress func(projections.BuildProgress), report func(rowdiff.Difference) error) (int64, error) {
+	return m.Models.Verify(ctx, m.dir, m.until, progress, report)
+}
+
 // rebuilder rebuilds and verifies the projections of a running service, each
-// once at a time. It is ended by ending its context, and waiting.
+// once at a time.
 type rebuilder struct {
-	ctx         context.Context
+	ctx         context.Context // ends with close
+	cancel      context.CancelFunc
 	projections map[string]rebuildable
 	now         func() time.Time
 	logger      *slog.Logger
@@ -35,8 +47,16 @@ type rebuilder struct {
 	last    map[string]*httpapi.Rebuilding
 }
 
-func newRebuilder(ctx context.Context, projections map[string]rebuildable, logger *slog.Logger) *rebuilder {
-	return &rebuilder{ctx: ctx, projections: projections, now: time.Now, logger: logger, last: map[string]*httpapi.Rebuilding{}}
+func newRebuilder(projections map[string]rebuildable, logger *slog.Logger) *rebuilder {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &rebuilder{ctx: ctx, cancel: cancel, projections: projections, now: time.Now, logger: logger, last: map[string]*httpapi.Rebuilding{}}
+}
+
+// close ends what goes on, which changes nothing then, and waits for its end.
+func (r *rebuilder) close() error {
+	r.cancel()
+	r.working.Wait()
+	return nil
 }
 
 // maxDifferences is how many differences are kept to be shown.

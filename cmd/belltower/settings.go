@@ -202,9 +202,7 @@ func (s *settings) keyFolder() string {
 }
 
 // reservedNames are actors that no token may be named after.
-var reservedNames = map[string]bool{adminName: true, "belltower": true, "participant": true}
-
-const adminName = "admin"
+var reservedNames = map[string]bool{httpapi.AdminName: true, "belltower": true, "participant": true}
 
 // parseTokens reads name:token,… . What it says of a mistake never shows a token.
 func parseTokens(list string) ([]httpapi.Token, error) {
@@ -262,7 +260,7 @@ func environment(env []string) map[string]string {
 
 // unknownVariables gives the names that look like settings and are none.
 func unknownVariables(env map[string]string) []string {
-	known := map[string]bool{configVariable: true}
+	known := map[string]bool{configVariable: true, intoVariable: true}
 	for _, name := range slices.Concat(secretVariables, cli.Variables) {
 		known[name] = true
 	}

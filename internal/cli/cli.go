@@ -136,12 +136,12 @@ func (a *app) does(what func(ctx context.Context, c *client.Client, args []strin
 			return err
 		}
 		defer client.CloseIdle()
-		return a.explained(cmd, what(cmd.Context(), c, args))
+		return Explained(cmd, what(cmd.Context(), c, args))
 	}
 }
 
-// explained gives err its exit code, and says it as people read it.
-func (a *app) explained(cmd *cobra.Command, err error) error {
+// Explained gives err, of a client's, its exit code, and says it as people read it.
+func Explained(cmd *cobra.Command, err error) error {
 	var (
 		coded       *Error
 		problem     *client.Problem
@@ -157,7 +157,7 @@ func (a *app) explained(cmd *cobra.Command, err error) error {
 		if problem.Status >= 500 || problem.Temporary() {
 			code = ExitUnreachable
 		}
-		return &Error{code, a.told(cmd, problem)}
+		return &Error{code, told(cmd, problem)}
 	case errors.As(err, &unreachable):
 		return &Error{ExitUnreachable, fmt.Errorf("%w\n  Is 'belltower serve' running there? --url or %s names another address", err, urlVariable)}
 	}
