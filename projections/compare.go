@@ -1,138 +1,106 @@
 package projections
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
+	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/rowdiff"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
-// comparison is how a table is compared. What belongs to an event that is gone
-// is left out: when it is swept is left to chance.
-type comparison struct {
-	table    string
-	keys     []string
-	personal []string // columns that nobody is shown
-	there    string   // the condition for a row t of what isn't gone; empty: all
+// View is one state of a generation's rows.
+type View struct {
+	Position eventstore.Position // up to here they show everything
+	Facts    int64
+	rows     snapshot
 }
 
-const eventThereFor = "NOT EXISTS (SELECT 1 FROM {gone} g WHERE g.event_id = t.%s)"
-
-// comparisons are all tables but checkpoint and gone.
-var comparisons = []comparison{
-	{table: "events", keys: []string{"id"}},
-	{table: "event_tags", keys: []string{"tag", "event_id"}},
-	{table: "belonged", keys: []string{"participant_id"}},
-	{table: "participants", keys: []string{"id"}, personal: []string{"name", "email", "phone"}, there: fmt.Sprintf(eventThereFor, "event_id")},
-	{table: "departures", keys: []string{"event_id", "line"}, there: fmt.Sprintf(eventThereFor, "event_id")},
-	{table: "reminders", keys: []string{"id"}, there: fmt.Sprintf(eventThereFor, "event_id")},
-	{table: "notifications", keys: []string{"id"}, personal: []string{"message"}, there: fmt.Sprintf(eventThereFor, "event_id")},
-	{table: "attempts", keys: []string{"notification_id", "number"},
-		there: "NOT EXISTS (SELECT 1 FROM {notifications} n JOIN {gone} g ON g.event_id = n.event_id WHERE n.id = t.notification_id)"},
-	{table: "cleared", keys: []string{"log_commit", "log_prepare"}},
-	{table: "words", keys: []string{"scope", "folded", "id"}, personal: []string{"folded"}, there: fmt.Sprintf(eventThereFor, "scope")},
-}
-
-// state is one state of the rows of a generation.
-type state struct {
-	tx   *sql.Tx
-	bind func(query string) string
-}
-
-// compare reports where got isn't what want is, and tells how many rows were compared.
-func compare(ctx context.Context, want, got state, report func(rowdiff.Difference) error) (rows int64, err error) {
-	for _, c := range comparisons {
-		columns, err := want.columns(ctx, c)
+// View runs read on one state of a generation's rows.
+func (d *Database) View(ctx context.Context, number int64, read func(*View) error) error {
+	return d.reading.Snapshot(ctx, func(tx *sql.Tx) error {
+		v := &View{rows: snapshot{d.reading, tx, number}}
+		c, err := scanCheckpoint(v.rows.row(ctx, selectCheckpoint))
 		if err != nil {
-			return rows, fmt.Errorf("compare %s: %w", c.table, err)
+			return fmt.Errorf("read generation %d of the read models: %w", number, err)
 		}
-		t := rowdiff.Table{Name: c.table, Columns: columns, Keys: len(c.keys), Personal: c.personal}
-		query := "SELECT t." + strings.Join(columns, ", t.") + " FROM {" + c.table + "} t"
-		if c.there != "" {
-			query += " WHERE " + c.there
+		v.Position, v.Facts = c.position, c.facts
+		return read(v)
+	})
+}
+
+// Compare compares all rows of two views, which may be in databases of different
+// kinds, and reports where got isn't what want is; it tells how many rows were
+// compared. What belongs to deleted events and wasn't swept yet is left out. An
+// error of report ends it.
+func Compare(ctx context.Context, want, got *View, report func(rowdiff.Difference) error) (rows int64, err error) {
+	for _, s := range shapes {
+		if s.table == goneShape.table {
+			continue
 		}
-		query += " ORDER BY t." + strings.Join(c.keys, ", t.")
-		n, err := rowdiff.Compare(t, want.read(ctx, query, len(columns)), got.read(ctx, query, len(columns)), report)
+		t := rowdiff.Table{Name: s.name(), Columns: s.columns, Keys: s.keys, Personal: personal[s.name()]}
+		n, err := rowdiff.Compare(t, want.walk(ctx, s), got.walk(ctx, s), report)
 		rows += n
 		if err != nil {
 			return rows, fmt.Errorf("compare: %w", err)
 		}
 	}
-	t := rowdiff.Table{Name: "tallies", Columns: []string{"kind", "name", "n"}, Keys: 2}
-	n, err := rowdiff.Compare(t, want.tallies(ctx), got.tallies(ctx), report)
-	if err != nil {
-		return rows, fmt.Errorf("compare: %w", err)
-	}
-	return rows + n, nil
+	return rows, nil
 }
 
-// tallies gives the tallies without what belongs to events that are gone.
-func (s state) tallies(ctx context.Context) rowdiff.Rows {
+// personal are the columns with names, addresses and texts, which nobody is shown.
+var personal = map[string][]string{
+	"participants":  {"name", "email", "phone"},
+	"notifications": {"message"},
+	"words":         {"folded"},
+}
+
+// name is the table's name as people read it.
+func (s shape) name() string { return strings.Trim(s.table, "{}") }
+
+// unswept are the conditions that leave out what belongs to deleted events.
+var unswept = map[string]string{
+	"participants":  " WHERE event_id NOT IN (SELECT event_id FROM {gone})",
+	"departures":    " WHERE event_id NOT IN (SELECT event_id FROM {gone})",
+	"reminders":     " WHERE event_id NOT IN (SELECT event_id FROM {gone})",
+	"notifications": " WHERE event_id NOT IN (SELECT event_id FROM {gone})",
+	"attempts":      " WHERE notification_id NOT IN (SELECT n.id FROM {gone} g JOIN {notifications} n ON n.event_id = g.event_id)",
+	"words":         " WHERE scope NOT IN (SELECT event_id FROM {gone})",
+}
+
+// whole is the type of whole numbers in a CAST.
+var whole = map[sqldb.Kind]string{sqldb.SQLite: "INTEGER", sqldb.PostgreSQL: "bigint", sqldb.MySQL: "SIGNED"}
+
+func (s shape) ordered(kind sqldb.Kind) string {
+	from := s.table + unswept[s.name()]
+	if s.table == talliesShape.table {
+		from = "(SELECT kind, name, CAST(sum(n) AS " + whole[kind] + ") AS n FROM (SELECT kind, name, n FROM {tallies} UNION ALL " + rowsOfGone +
+			") AS counted GROUP BY kind, name HAVING sum(n) <> 0) AS counts"
+	}
+	return "SELECT " + strings.Join(s.columns, ", ") + " FROM " + from + " ORDER BY " + strings.Join(s.key(), ", ")
+}
+
+// walk gives the rows of a table in order.
+func (v *View) walk(ctx context.Context, s shape) rowdiff.Rows {
 	return func(yield func([]any, error) bool) {
-		there := map[tally]int64{}
-		for row, err := range s.read(ctx, "SELECT kind, name, n FROM {tallies} UNION ALL "+talliesOfGone, 3) {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			n, ok := row[2].(int64)
-			if !ok {
-				yield(nil, fmt.Errorf("%T is no number", row[2]))
-				return
-			}
-			there[tally{fmt.Sprintf("%s", row[0]), fmt.Sprintf("%s", row[1])}] += n
-		}
-		inOrder := func(a, b tally) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name)) }
-		for _, t := range slices.SortedFunc(maps.Keys(there), inOrder) {
-			if there[t] != 0 && !yield([]any{t.kind, t.name, there[t]}, nil) {
-				return
-			}
-		}
-	}
-}
-
-const talliesOfGone = "SELECT 'response', p.response, -count(*) FROM {gone} g CROSS JOIN {participants} p WHERE p.event_id = g.event_id GROUP BY p.response" +
-	" UNION ALL SELECT 'status', p.status, -count(*) FROM {gone} g CROSS JOIN {participants} p WHERE p.event_id = g.event_id GROUP BY p.status" +
-	" UNION ALL SELECT 'notification_status', n.status, -count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id GROUP BY n.status" +
-	" UNION ALL SELECT 'channel', n.channel, -count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id GROUP BY n.channel"
-
-// columns are those of a table, the keys first.
-func (s state) columns(ctx context.Context, c comparison) ([]string, error) {
-	rows, err := s.tx.QueryContext(ctx, s.bind("SELECT * FROM {"+c.table+"} WHERE 1 = 0"))
-	if err != nil {
-		return nil, err
-	}
-	all, err := rows.Columns()
-	if closing := rows.Close(); err == nil {
-		err = closing
-	}
-	return append(slices.Clone(c.keys), slices.DeleteFunc(all, func(name string) bool { return slices.Contains(c.keys, name) })...), err
-}
-
-// read gives the rows of a query with so many columns.
-func (s state) read(ctx context.Context, query string, columns int) rowdiff.Rows {
-	return func(yield func([]any, error) bool) {
-		rows, err := s.tx.QueryContext(ctx, s.bind(query))
+		rows, err := v.rows.q.QueryContext(ctx, v.rows.db.Bind(prefixOf(v.rows.generation), s.ordered(v.rows.db.Kind())))
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err has told
-		row, into := make([]any, columns), make([]any, columns)
-		for i := range row {
-			into[i] = &row[i]
+		defer rows.Close() //nolint:errcheck // rows.Err tells
+		values, into := make([]any, len(s.columns)), make([]any, len(s.columns))
+		for i := range values {
+			into[i] = &values[i]
 		}
 		for rows.Next() {
 			if err := rows.Scan(into...); err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(row, nil) {
+			if !yield(values, nil) {
 				return
 			}
 		}

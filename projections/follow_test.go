@@ -24,42 +24,44 @@ import (
 var bg = context.Background()
 
 func TestFollowShowsWhatIsAppended(t *testing.T) {
-	w := newWorld(t)
-	w.event("a", meeting("a"))
-	m := w.models(t)
-	w.shown(m)
-	for range 20 {
-		w.event("b", events.EventCapacityChanged{EventID: "b"})
-	}
-	w.event("c", meeting("c"))
-	e, err := w.shown(m).Event(bg, "c")
-	require.NoError(t, err)
-	require.Equal(t, "Meeting c", e.Title)
-	s := m.Status()
-	require.Equal(t, w.last, s.Position)
-	require.EqualValues(t, 22, s.Facts)
-	require.NoError(t, s.Err)
+	onEach(t, func(t *testing.T, w *world) {
+		w.event("a", meeting("a"))
+		m := w.models(t)
+		w.shown(m)
+		for range 20 {
+			w.event("b", events.EventCapacityChanged{EventID: "b"})
+		}
+		w.event("c", meeting("c"))
+		e, err := w.shown(m).Event(bg, "c")
+		require.NoError(t, err)
+		require.Equal(t, "Meeting c", e.Title)
+		s := m.Status()
+		require.Equal(t, w.last, s.Position)
+		require.EqualValues(t, 22, s.Facts)
+		require.NoError(t, s.Err)
+	})
 }
 
 func TestFollowGoesOnAfterARestart(t *testing.T) {
-	w := newWorld(t)
-	dir := t.TempDir()
-	everything(w)
-	m := w.open(dir)
-	stop := w.follow(t, w.shownBy(t, m))
-	stop()
-	require.NoError(t, m.Close())
-	require.ErrorIs(t, m.WaitFor(bg, eventstore.Position{Commit: 1 << 40}), ErrClosed)
+	onEach(t, func(t *testing.T, w *world) {
+		dir := t.TempDir()
+		everything(w)
+		m := w.open(dir)
+		stop := w.follow(t, w.shownBy(t, m))
+		stop()
+		require.NoError(t, m.Close())
+		require.ErrorIs(t, m.WaitFor(bg, eventstore.Position{Commit: 1 << 40}), ErrClosed)
 
-	w.event("later", meeting("later"))
-	m = w.open(dir)
-	require.True(t, m.Status().Position.Before(w.last))
-	require.Less(t, eventstore.Start.Compare(m.Status().Position), 0)
-	w.follow(t, m)
-	_, err := w.shown(m).Event(bg, "later")
-	require.NoError(t, err)
-	require.NoError(t, m.Close())
-	require.Empty(t, w.logged.String())
+		w.event("later", meeting("later"))
+		m = w.open(dir)
+		require.True(t, m.Status().Position.Before(w.last))
+		require.Less(t, eventstore.Start.Compare(m.Status().Position), 0)
+		w.follow(t, m)
+		_, err := w.shown(m).Event(bg, "later")
+		require.NoError(t, err)
+		require.NoError(t, m.Close())
+		require.Empty(t, w.logged.String())
+	})
 }
 
 // shownBy follows until all is shown.
@@ -71,20 +73,22 @@ func (w *world) shownBy(t *testing.T, m *Models) *Models {
 }
 
 func TestWaitForEndsWithItsContext(t *testing.T) {
-	w := newWorld(t)
-	m := w.models(t)
-	ctx, cancel := context.WithCancel(bg)
-	cancel()
-	require.ErrorIs(t, m.WaitFor(ctx, eventstore.Position{Commit: 1}), context.Canceled)
-	require.NoError(t, m.WaitFor(ctx, eventstore.Start))
+	onEach(t, func(t *testing.T, w *world) {
+		m := w.models(t)
+		ctx, cancel := context.WithCancel(bg)
+		cancel()
+		require.ErrorIs(t, m.WaitFor(ctx, eventstore.Position{Commit: 1}), context.Canceled)
+		require.NoError(t, m.WaitFor(ctx, eventstore.Start))
+	})
 }
 
 func TestOnlyOneFollows(t *testing.T) {
-	w := newWorld(t)
-	m := w.models(t)
-	w.event("a", meeting("a"))
-	w.shown(m)
-	require.Error(t, m.Follow(bg))
+	onEach(t, func(t *testing.T, w *world) {
+		m := w.models(t)
+		w.event("a", meeting("a"))
+		w.shown(m)
+		require.Error(t, m.Follow(bg))
+	})
 }
 
 func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
@@ -243,44 +247,46 @@ func (s *flakySubscription) Next(ctx context.Context) (eventstore.Batch, error) 
 }
 
 func TestABrokenSubscriptionGoesOnFromTheCheckpoint(t *testing.T) {
-	w := newWorld(t)
-	everything(w)
-	o := w.options()
-	store := &flaky{Store: w.store}
-	store.breaks.Store(5)
-	o.Store = store
-	m, err := Open(bg, t.TempDir(), o)
-	require.NoError(t, err)
-	defer m.Close()
-	m.pause = func(context.Context, int) {
-		require.ErrorIs(t, m.Status().Err, errBroken)
-		require.False(t, m.Status().CaughtUp)
-	}
-	stop := w.follow(t, m)
-	w.shown(m)
-	stop()
-	require.NoError(t, m.Status().Err)
-	require.EqualValues(t, len(w.records()), m.Status().Facts)
-	require.LessOrEqual(t, store.breaks.Load(), int32(0))
+	onEach(t, func(t *testing.T, w *world) {
+		everything(w)
+		o := w.options()
+		store := &flaky{Store: w.store}
+		store.breaks.Store(5)
+		o.Store = store
+		m, err := Open(bg, t.TempDir(), o)
+		require.NoError(t, err)
+		defer m.Close()
+		m.pause = func(context.Context, int) {
+			require.ErrorIs(t, m.Status().Err, errBroken)
+			require.False(t, m.Status().CaughtUp)
+		}
+		stop := w.follow(t, m)
+		w.shown(m)
+		stop()
+		require.NoError(t, m.Status().Err)
+		require.EqualValues(t, len(w.records()), m.Status().Facts)
+		require.LessOrEqual(t, store.breaks.Load(), int32(0))
+	})
 }
 
 func TestStatus(t *testing.T) {
-	w := newWorld(t)
-	m := w.open(t.TempDir())
-	defer m.Close()
-	require.Equal(t, Status{}, m.Status())
-	w.event("a", meeting("a"))
-	require.NoError(t, m.foldBatch(w.facts()))
-	w.pass(3 * time.Second)
-	m.reached(w.last, false)
-	require.Equal(t, Status{Position: w.last, Facts: 1, Lag: 3 * time.Second}, m.Status())
-	m.reached(w.last, true)
-	require.Equal(t, Status{Position: w.last, Facts: 1, CaughtUp: true}, m.Status())
-	m.reached(w.last, false)
-	require.True(t, m.Status().CaughtUp, "a little behind is no alarm")
-	w.pass(3 * time.Second)
-	require.False(t, m.Status().CaughtUp)
-	require.Equal(t, 6*time.Second, m.Status().Lag)
+	onEach(t, func(t *testing.T, w *world) {
+		m := w.open(t.TempDir())
+		defer m.Close()
+		require.Equal(t, Status{}, m.Status())
+		w.event("a", meeting("a"))
+		require.NoError(t, m.foldBatch(w.facts()))
+		w.pass(3 * time.Second)
+		m.reached(w.last, false)
+		require.Equal(t, Status{Position: w.last, Facts: 1, Lag: 3 * time.Second}, m.Status())
+		m.reached(w.last, true)
+		require.Equal(t, Status{Position: w.last, Facts: 1, CaughtUp: true}, m.Status())
+		m.reached(w.last, false)
+		require.True(t, m.Status().CaughtUp, "a little behind is no alarm")
+		w.pass(3 * time.Second)
+		require.False(t, m.Status().CaughtUp)
+		require.Equal(t, 6*time.Second, m.Status().Lag)
+	})
 }
 
 func TestTheLeaseIsPassedOver(t *testing.T) {
@@ -292,83 +298,86 @@ func TestTheLeaseIsPassedOver(t *testing.T) {
 }
 
 func TestAnotherWriterIsNoticed(t *testing.T) {
-	w := newWorld(t)
-	dir := t.TempDir()
-	w.event("a", meeting("a"))
-	one, two := w.open(dir), w.open(dir)
-	defer two.Close()
-	defer one.Close()
-	require.NoError(t, one.foldBatch(w.facts()))
-	w.event("b", meeting("b"))
-	require.ErrorIs(t, two.writer.fold(w.facts()[1:]), errMoved)
-	require.NoError(t, one.foldBatch(w.facts()[1:]))
+	onEach(t, func(t *testing.T, w *world) {
+		dir := t.TempDir()
+		w.event("a", meeting("a"))
+		one, two := w.open(dir), w.open(dir)
+		defer two.Close()
+		defer one.Close()
+		require.NoError(t, one.foldBatch(w.facts()))
+		w.event("b", meeting("b"))
+		require.ErrorIs(t, two.writer.fold(w.facts()[1:]), errMoved)
+		require.NoError(t, one.foldBatch(w.facts()[1:]))
+	})
 }
 
 func TestErasedPeopleHaveNoName(t *testing.T) {
-	w := newWorld(t)
-	ann := guest("a", "ann")
-	ann.Personal.Phone, ann.Personal.Key = "+4912345678", 1
-	bob := guest("a", "bob")
-	bob.Personal.Key = 2
-	w.event("a", meeting("a"), ann, bob)
-	w.notification("n", scheduled("n", "a", "ann", dawn),
-		events.SendingStarted{NotificationID: "n", Attempt: 1},
-		events.NotificationSent{NotificationID: "n", Attempt: 1, SentTime: dawn, Personal: events.Personal{Key: 1, Message: "Hello ann"}})
-	w.keys.erased.Store(int64(1), true)
-	m := w.shown(w.models(t))
-	p, err := m.Participant(bg, "ann")
-	require.NoError(t, err)
-	require.Equal(t, []any{"", "", (*string)(nil), "user-ann"}, []any{p.Name, p.Email, p.Phone, p.UserID})
-	l, err := m.Participants(bg, "a", ParticipantFilter{Query: "guest"}, Page{Limit: 5})
-	require.NoError(t, err)
-	require.Len(t, l.Items, 1)
-	n, err := m.Notification(bg, "n")
-	require.NoError(t, err)
-	require.Equal(t, sent, n.Status)
-	require.Nil(t, n.Message)
+	onEach(t, func(t *testing.T, w *world) {
+		ann := guest("a", "ann")
+		ann.Personal.Phone, ann.Personal.Key = "+4912345678", 1
+		bob := guest("a", "bob")
+		bob.Personal.Key = 2
+		w.event("a", meeting("a"), ann, bob)
+		w.notification("n", scheduled("n", "a", "ann", dawn),
+			events.SendingStarted{NotificationID: "n", Attempt: 1},
+			events.NotificationSent{NotificationID: "n", Attempt: 1, SentTime: dawn, Personal: events.Personal{Key: 1, Message: "Hello ann"}})
+		w.keys.erased.Store(int64(1), true)
+		m := w.shown(w.models(t))
+		p, err := m.Participant(bg, "ann")
+		require.NoError(t, err)
+		require.Equal(t, []any{"", "", (*string)(nil), "user-ann"}, []any{p.Name, p.Email, p.Phone, p.UserID})
+		l, err := m.Participants(bg, "a", ParticipantFilter{Query: "guest"}, Page{Limit: 5})
+		require.NoError(t, err)
+		require.Len(t, l.Items, 1)
+		n, err := m.Notification(bg, "n")
+		require.NoError(t, err)
+		require.Equal(t, sent, n.Status)
+		require.Nil(t, n.Message)
+	})
 }
 
 func TestDeletedEventsAreSwept(t *testing.T) {
-	w := newWorld(t)
-	w.event("a", meeting("a"))
-	w.event("b", meeting("b"), guest("b", "stays"))
-	for i := range 3 * slice / 2 {
-		id := "g" + uuid.NewSHA1(uuid.Nil, []byte{byte(i), byte(i >> 8)}).String()
-		w.event("a", waiting("a", id))
-		w.notification("n"+id, scheduled("n"+id, "a", id, dawn))
-	}
-	m := w.open(t.TempDir())
-	defer m.Close()
-	require.NoError(t, m.foldBatch(w.facts()))
-	before := len(w.facts())
-	w.event("a", events.EventDeleted{EventID: "a"})
-	require.NoError(t, m.foldBatch(w.facts()[before:]))
+	onEach(t, func(t *testing.T, w *world) {
+		w.event("a", meeting("a"))
+		w.event("b", meeting("b"), guest("b", "stays"))
+		for i := range 3 * slice / 2 {
+			id := "g" + uuid.NewSHA1(uuid.Nil, []byte{byte(i), byte(i >> 8)}).String()
+			w.event("a", waiting("a", id))
+			w.notification("n"+id, scheduled("n"+id, "a", id, dawn))
+		}
+		m := w.open(t.TempDir())
+		defer m.Close()
+		require.NoError(t, m.foldBatch(w.facts()))
+		before := len(w.facts())
+		w.event("a", events.EventDeleted{EventID: "a"})
+		require.NoError(t, m.foldBatch(w.facts()[before:]))
 
-	left := func() (n int) {
-		require.NoError(t, m.row(bg, "SELECT (SELECT count(*) FROM participants) + (SELECT count(*) FROM notifications)"+
-			" + (SELECT count(*) FROM words) + (SELECT count(*) FROM gone)").Scan(&n))
-		return n
-	}
-	all := left()
-	for more := true; more; {
-		c, err := m.Counts(bg)
-		require.NoError(t, err)
-		require.Equal(t, []int{1, 1, 0, 0}, []int{c.Events.Total, c.Participants.Total, c.Participants.ByStatus[waitlisted], c.Notifications.Total})
-		due, oldest, _, err := m.Due(bg)
-		require.NoError(t, err)
-		require.Zero(t, due)
-		require.Zero(t, oldest)
-		was := left()
-		more, err = m.writer.sweep()
-		require.NoError(t, err)
-		require.LessOrEqual(t, was-left(), slice)
-	}
-	require.Greater(t, all, 4*slice)
-	require.Equal(t, 1+4+5, left(), "a participant, the words of an event and of the participant")
+		left := func() (n int) {
+			require.NoError(t, m.row(bg, "SELECT (SELECT count(*) FROM participants) + (SELECT count(*) FROM notifications)"+
+				" + (SELECT count(*) FROM words) + (SELECT count(*) FROM gone)").Scan(&n))
+			return n
+		}
+		all := left()
+		for more := true; more; {
+			c, err := m.Counts(bg)
+			require.NoError(t, err)
+			require.Equal(t, []int{1, 1, 0, 0}, []int{c.Events.Total, c.Participants.Total, c.Participants.ByStatus[waitlisted], c.Notifications.Total})
+			due, oldest, _, err := m.Due(bg)
+			require.NoError(t, err)
+			require.Zero(t, due)
+			require.Zero(t, oldest)
+			was := left()
+			more, err = m.writer.sweep()
+			require.NoError(t, err)
+			require.LessOrEqual(t, was-left(), slice)
+		}
+		require.Greater(t, all, 4*slice)
+		require.Equal(t, 1+4+5, left(), "a participant, the words of an event and of the participant")
 
-	w.event("b", events.EventDeleted{EventID: "b"})
-	w.follow(t, m)
-	require.Eventually(t, func() bool { return left() == 0 }, patience, 10*time.Millisecond)
+		w.event("b", events.EventDeleted{EventID: "b"})
+		w.follow(t, m)
+		require.Eventually(t, func() bool { return left() == 0 }, patience, 10*time.Millisecond)
+	})
 }
 
 func TestTheFilesAreTheirOwnersAlone(t *testing.T) {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"regexp"
-	"strings"
 
 	"github.com/belltower/belltower/internal/sqldb"
 )
@@ -14,19 +14,19 @@ import (
 // ErrNotOurs says that a database holds something else than an earlier replay.
 var ErrNotOurs = errors.New("it holds something else than an earlier replay, and is left alone")
 
-// BuildInto builds the read models in another database, up to until. It must be
+// BuildInto builds the read models in another database. It must be
 // empty or hold what an earlier call has built, finished or not, which answers
 // until this one is finished; a file is made where there is none. A service may
 // then be started on it, and goes on from there.
-func BuildInto(ctx context.Context, target sqldb.Target, o Options, until Until, progress func(BuildProgress)) (err error) {
+func BuildInto(ctx context.Context, target sqldb.Target, s Source, progress func(BuildProgress)) (err error) {
 	if err := takeable(ctx, target); err != nil {
 		return fmt.Errorf("build the read models in %s: %w", nameOf(target), err)
 	}
-	d, err := OpenDatabase(ctx, target, "", o.Logger)
+	d, err := OpenDatabase(ctx, target, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	err = d.rebuild(ctx, o, until, progress)
+	err = d.rebuild(ctx, s, false, progress)
 	if err == nil {
 		err = d.dropOld(ctx)
 	}
@@ -70,17 +70,17 @@ func takeable(ctx context.Context, target sqldb.Target) (err error) {
 	if err != nil || len(tables) == 0 {
 		return err
 	}
-	builds, err := d.builds(ctx)
+	leases, err := d.leases(ctx)
 	if sqldb.NoTable(err) {
 		return ErrNotOurs
 	} else if err != nil {
 		return err
 	}
-	if len(builds) == 0 {
+	if len(leases) == 0 {
 		return ErrNotOurs // it was made for a service
 	}
-	for _, b := range builds {
-		if !strings.HasPrefix(b.holder, builderPrefix) {
+	for _, l := range leases {
+		if !l.builders() {
 			return fmt.Errorf("%w: it has the read models of a service", ErrNotOurs)
 		}
 	}
@@ -112,21 +112,4 @@ func tablesOf(ctx context.Context, db *sqldb.DB) (names []string, err error) {
 		return err
 	})
 	return names, err
-}
-
-// dropOld drops what another generation has taken the place of, where nobody
-// else can be using it.
-func (d *Database) dropOld(ctx context.Context) error {
-	builds, err := d.builds(ctx)
-	if err != nil {
-		return err
-	}
-	for _, b := range builds {
-		if b.state == Old {
-			if err := d.Drop(ctx, b.number); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -7,20 +7,31 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/belltower/belltower/eventstore"
 )
 
-// builderPrefix begins the name of who builds a generation in the lease of it.
-const builderPrefix = "replay-"
+// BuildProgress is how far something that is built from the log has come.
+type BuildProgress struct {
+	Facts    int64               // that it was built from
+	Position eventstore.Position // up to here
+	End      eventstore.Position // of the log, as far as it is to be read
+}
+
+// Part is how much of the log that is, from 0 to 1.
+func (p BuildProgress) Part() float64 {
+	if p.End.Commit == 0 {
+		return 1
+	}
+	return min(float64(p.Position.Commit)/float64(p.End.Commit), 1)
+}
 
 // Rebuild builds another generation from the beginning of the log, beside the
 // live one, which goes on answering, and then puts it in its place in one
 // transaction. Where it ends before that, nothing has changed, and the next call
 // drops what it has left.
 func (m *Models) Rebuild(ctx context.Context, progress func(BuildProgress)) error {
-	err := m.database.rebuild(ctx, m.options, Until{}, progress)
+	// A file is in a folder that is this process's alone.
+	err := m.database.rebuild(ctx, m.source(eventstore.Start), !m.database.target.Shared(), progress)
 	if err == nil && !m.database.target.Shared() && m.running.TryLock() { // nobody follows, who would do so later
 		err = m.database.dropOld(ctx)
 		m.running.Unlock()
@@ -31,162 +42,154 @@ func (m *Models) Rebuild(ctx context.Context, progress func(BuildProgress)) erro
 	return nil
 }
 
-// rebuild builds a generation and makes it the live one.
-func (d *Database) rebuild(ctx context.Context, o Options, until Until, progress func(BuildProgress)) error {
-	if err := d.dropAbandoned(ctx); err != nil {
-		return err
-	}
-	return d.build(ctx, o, progress, func(ctx context.Context, b *building) error {
-		if err := b.catchUp(ctx, until); err != nil {
-			return err
-		}
-		if until != (Until{}) {
-			return d.Swap(ctx, b.w.generation)
-		}
-		// Nobody is to see less than before: what was folded into the live one
-		// since the log's end was read is folded here too.
-		for {
-			live, err := d.livePosition(ctx)
-			if err != nil {
-				return err
-			}
-			if !b.w.checkpoint.position.Before(live) {
-				break
-			}
-			if err := b.catchUp(ctx, Until{}); err != nil {
-				return err
-			}
-		}
-		if err := d.Swap(ctx, b.w.generation); err != nil {
-			return err
-		}
-		return d.handOver(ctx, b)
-	})
+func (m *Models) source(until eventstore.Position) Source {
+	return Source{Store: m.options.Store, Keys: m.options.Keys, Until: until}
 }
 
-// build begins a generation and holds its lease while do fills it. A generation
-// that isn't live in the end is dropped.
-func (d *Database) build(ctx context.Context, o Options, progress func(BuildProgress), do func(context.Context, *building) error) (err error) {
-	holder := builderPrefix + uuid.NewString()
-	g, err := d.begin(ctx, holder)
+// rebuild builds a generation and makes it the live one. alone says that no other
+// process builds one.
+func (d *Database) rebuild(ctx context.Context, s Source, alone bool, progress func(BuildProgress)) error {
+	if err := d.dropAbandoned(ctx, alone); err != nil {
+		return err
+	}
+	b, err := d.Build(ctx)
 	if err != nil {
 		return err
 	}
-	w, err := connect(ctx, d.writing, g.Number)
-	if err != nil {
-		return errors.Join(err, d.dropUnlessLive(g.Number))
+	swapped, err := d.fillAndSwap(ctx, b, s, progress)
+	// Whoever follows goes on folding into the one before until they go over to this one.
+	err = errors.Join(err, b.Close())
+	if !swapped {
+		dropping, done := context.WithTimeout(context.WithoutCancel(ctx), dropTime)
+		defer done()
+		_ = d.Drop(dropping, b.Generation()) // where it fails, the next rebuild does it
 	}
-	leased, end := context.WithCancelCause(ctx)
-	renewed := make(chan struct{})
-	go func() {
-		defer close(renewed)
-		d.keepLease(leased, end, g.Number, holder)
-	}()
-	err = w.load()
-	if err == nil {
-		err = do(leased, &building{w: w, o: o, progress: progress})
-	}
-	if cause := context.Cause(leased); err != nil && cause != nil && ctx.Err() == nil {
-		err = cause
-	}
-	end(nil)
-	<-renewed
-	err = errors.Join(err, w.close())
-	// Whoever projects takes it over at once.
-	if released := d.release(context.WithoutCancel(ctx), g.Number, holder); err == nil {
-		err = released
-	}
-	if err != nil {
-		return errors.Join(err, d.dropUnlessLive(g.Number))
-	}
-	return nil
+	return err
 }
 
-var errLeaseLost = errors.New("another process took what was being built for abandoned: this one was held up for too long")
-
-// keepLease renews a lease until ctx ends, or ends ctx where another one has it.
-func (d *Database) keepLease(ctx context.Context, end context.CancelCauseFunc, generation int64, holder string) {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		// A database that doesn't answer now fails what is folded, if it lasts.
-		if held, err := d.renew(ctx, generation, holder, leaseNews{}); err == nil && !held {
-			end(errLeaseLost)
-			return
-		}
-	}
-}
-
-// dropTime bounds how long tables are dropped after what they were for has failed.
+// dropTime bounds how long a rebuild that has failed tries to leave nothing.
 const dropTime = time.Minute
 
-// dropUnlessLive drops a generation that was begun in vain.
-func (d *Database) dropUnlessLive(number int64) error {
-	ctx, cancel := context.WithTimeout(context.Background(), dropTime)
-	defer cancel()
-	all, _, err := d.list(ctx)
-	if err != nil {
-		return nil //nolint:nilerr // the next rebuild drops it
-	}
-	for _, g := range all {
-		if g.Number == number && (g.State == Making || g.State == Building) {
-			_ = d.Drop(ctx, number) // likewise
+func (d *Database) fillAndSwap(ctx context.Context, b *Builder, s Source, progress func(BuildProgress)) (swapped bool, err error) {
+	for {
+		if err := b.fill(ctx, s, progress); err != nil {
+			return false, err
+		}
+		if s.Until != eventstore.Start {
+			break
+		}
+		// Nobody is to see less than before, unless the rows are of another log.
+		live, err := d.livePosition(ctx)
+		if err != nil {
+			return false, err
+		}
+		end, err := s.Store.End(ctx)
+		if err != nil {
+			return false, err
+		}
+		if !b.Progress().Position.Before(live) || end.Before(live) {
+			break
 		}
 	}
-	return nil
+	if err := d.Swap(ctx, b.Generation()); err != nil {
+		// Its outcome may be unknown.
+		all, _, listErr := d.list(ctx)
+		live, _ := liveOf(all)
+		return listErr != nil || live.Number == b.Generation(), err
+	}
+	return true, nil
 }
 
-// dropAbandoned drops generations that were being built by a process that has ended.
-func (d *Database) dropAbandoned(ctx context.Context) error {
-	builds, err := d.builds(ctx)
+// fill folds what b lacks.
+func (b *Builder) fill(ctx context.Context, s Source, progress func(BuildProgress)) error {
+	end, err := s.Store.End(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the log's end: %w", err)
 	}
-	for _, b := range builds {
-		switch {
-		case b.state != Making && b.state != Building, !strings.HasPrefix(b.holder, builderPrefix):
-		case b.held:
-			return errors.New("another process is building them now: try again when it has ended")
-		default:
-			if err := d.Drop(ctx, b.number); err != nil {
-				return err
-			}
-		}
+	if s.Until != eventstore.Start && s.Until.Before(end) {
+		end = s.Until
 	}
-	return nil
+	if end == eventstore.Start || !b.Progress().Position.Before(end) {
+		return nil
+	}
+	return b.Fold(ctx, s, func(p Progress) { progress(BuildProgress{Facts: p.Facts, Position: p.Position, End: end}) })
 }
 
-// build is who builds or projects into a generation.
-type build struct {
-	number int64
-	state  State
-	holder string
-	held   bool // the lease has not run out
+// lease is who folds into a generation.
+type lease struct {
+	generation int64
+	state      State
+	holder     string
+	held       bool // the lease has not run out
 }
 
-func (d *Database) builds(ctx context.Context) (all []build, err error) {
+func (l lease) builders() bool { return strings.HasPrefix(l.holder, builderPrefix) }
+
+func (d *Database) leases(ctx context.Context) (all []lease, err error) {
 	rows, err := d.writing.QueryContext(ctx, d.writing.Bind("",
-		"SELECT generation, state, holder, CASE WHEN held_until >= "+d.writing.Now()+" THEN 1 ELSE 0 END FROM {generations} WHERE generation > 0 ORDER BY generation"))
+		"SELECT generation, state, holder, CASE WHEN held_until >= "+d.writing.Now()+" THEN 1 ELSE 0 END FROM generations WHERE generation > 0 ORDER BY generation"))
 	if err != nil {
 		return nil, err
 	}
 	err = each(rows, func(row scanner) error {
-		var b build
+		var l lease
 		var held int
-		err := row.Scan(&b.number, &b.state, &b.holder, &held)
-		b.held = held == 1
-		all = append(all, b)
+		err := row.Scan(&l.generation, &l.state, &l.holder, &held)
+		l.held = held == 1
+		all = append(all, l)
 		return err
 	})
 	return all, err
 }
 
-// livePosition is up to where the rows are that are answered from.
+// dropAbandoned drops generations whose Builder has ended before they were live.
+// One that has just been killed holds its lease for a moment.
+func (d *Database) dropAbandoned(ctx context.Context, alone bool) error {
+	for since := time.Now(); ; {
+		leases, err := d.leases(ctx)
+		if err != nil {
+			return err
+		}
+		held := false
+		for _, l := range leases {
+			if !l.builders() || l.state != Making && l.state != Building {
+				continue
+			}
+			if l.held && !alone {
+				held = true
+			} else if err := d.Drop(ctx, l.generation); err != nil && !errors.Is(err, ErrNoGeneration) {
+				return err
+			}
+		}
+		switch {
+		case !held:
+			return nil
+		case time.Since(since) > 2*leaseTime:
+			return errors.New("another process is building them now: try again when it has ended")
+		case !wait(ctx, 100*time.Millisecond):
+			return ctx.Err()
+		}
+	}
+}
+
+// dropOld drops what another generation has taken the place of, where nobody
+// else can be using it.
+func (d *Database) dropOld(ctx context.Context) error {
+	leases, err := d.leases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range leases {
+		if l.state == Old {
+			if err := d.Drop(ctx, l.generation); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// livePosition is up to where the live rows are; Start where there are none.
 func (d *Database) livePosition(ctx context.Context) (eventstore.Position, error) {
 	all, err := d.Generations(ctx)
 	if err != nil {
@@ -194,32 +197,4 @@ func (d *Database) livePosition(ctx context.Context) (eventstore.Position, error
 	}
 	g, _ := liveOf(all)
 	return g.Position, nil
-}
-
-// noticeTime is how long whoever projects and answers elsewhere needs to notice
-// that there is another live generation.
-const noticeTime = 3 * time.Second
-
-// handOver goes on folding into the generation that has just become the live one
-// for as long as others need to notice, so that it doesn't stand still meanwhile.
-func (d *Database) handOver(ctx context.Context, b *building) error {
-	if !d.target.Shared() {
-		return nil
-	}
-	until, cancel := context.WithTimeout(ctx, noticeTime)
-	defer cancel()
-	for until.Err() == nil {
-		err := b.catchUp(until, Until{})
-		switch {
-		case errors.Is(err, errMoved), until.Err() != nil && ctx.Err() == nil:
-			return nil // another one has taken over; or the time is over
-		case err != nil:
-			return err
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-until.Done():
-		}
-	}
-	return ctx.Err()
 }

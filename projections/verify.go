@@ -2,19 +2,20 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/rowdiff"
 	"github.com/belltower/belltower/internal/sqldb"
 )
 
-// ErrBehind says that the rows don't show what they are to be compared with.
+// ErrBehind says that the rows can't be brought to where those are that they are
+// to be compared with.
 var ErrBehind = errors.New("projections: the rows are at another position")
 
 // verifyFolder is where rows are built to be compared.
@@ -22,83 +23,93 @@ const verifyFolder = "read.verify"
 
 // Verify builds the rows in a SQLite file in dir and reports where those that
 // queries are answered from differ, at the same position; the file is removed in
-// the end. Rows that are behind until are ErrBehind.
-func (m *Models) Verify(ctx context.Context, dir string, until Until, progress func(BuildProgress), report func(rowdiff.Difference) error) (rows int64, err error) {
+// the end. The zero until is the log's end; where the rows show more than until,
+// it is ErrBehind.
+func (m *Models) Verify(ctx context.Context, dir string, until eventstore.Position, progress func(BuildProgress), report func(rowdiff.Difference) error) (rows int64, err error) {
 	folder := filepath.Join(dir, verifyFolder)
 	if err := os.RemoveAll(folder); err != nil { // one that was interrupted left it
 		return 0, fmt.Errorf("verify the read models: %w", err)
 	}
 	scratch, err := OpenDatabase(ctx, sqldb.File(filepath.Join(folder, fileName)), folder, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return 0, errors.Join(fmt.Errorf("verify the read models: %w", err), os.RemoveAll(folder))
+	if err == nil {
+		rows, err = m.compareWith(ctx, scratch, until, progress, report)
+		err = errors.Join(err, scratch.Close())
 	}
-	err = scratch.build(ctx, m.options, progress, func(ctx context.Context, b *building) error {
-		rows, err = m.database.compareWith(ctx, scratch, b, until, report)
-		return err
-	})
-	if err = errors.Join(err, scratch.Close(), os.RemoveAll(folder)); err != nil {
+	if err = errors.Join(err, os.RemoveAll(folder)); err != nil {
 		return rows, fmt.Errorf("verify the read models: %w", err)
 	}
 	return rows, nil
 }
 
-// compareWith brings the rows of b to where the live ones are, and compares the
-// two. The live ones are looked at as they are at one moment.
-func (d *Database) compareWith(ctx context.Context, scratch *Database, b *building, until Until, report func(rowdiff.Difference) error) (rows int64, err error) {
-	all, _, err := d.list(ctx)
+func (m *Models) compareWith(ctx context.Context, scratch *Database, until eventstore.Position, progress func(BuildProgress), report func(rowdiff.Difference) error) (rows int64, err error) {
+	b, err := scratch.Build(ctx)
 	if err != nil {
 		return 0, err
 	}
-	g, ok := ours(all)
+	defer func() { err = errors.Join(err, b.Close()) }()
+	generations, err := m.database.Generations(ctx)
+	if err != nil {
+		return 0, err
+	}
+	g, ok := ours(generations)
 	if !ok {
-		return 0, errors.New("there are none of this version: start the service, which builds them")
+		return 0, errors.New("there are none of this version: the service builds them when it is started")
 	}
-	live := func(query string) string { return d.reading.Bind(prefixOf(g.Number), query) }
-	// Most of it comes before the moment that is looked at, which holds up what
-	// the database would clean up.
-	before, err := scanCheckpoint(d.reading.QueryRowContext(ctx, live(selectCheckpoint)))
-	if err == nil && before.position != eventstore.Start {
-		err = b.catchUp(ctx, Until{Position: before.position})
-	}
-	if err != nil {
+	// Most of it is built before the moment that is looked at: a state that is
+	// looked at for long keeps a database from cleaning up.
+	if err := m.bring(ctx, b, g.Position, until, progress); err != nil {
 		return 0, err
 	}
-	err = d.reading.Snapshot(ctx, func(tx *sql.Tx) error {
-		at, err := scanCheckpoint(tx.QueryRowContext(ctx, live(selectCheckpoint)))
-		if err != nil {
+	err = m.database.View(ctx, g.Number, func(live *View) error {
+		if err := m.bring(ctx, b, live.Position, until, progress); err != nil {
 			return err
 		}
-		if err := b.catchUpTo(ctx, at.position, until); err != nil {
-			return err
-		}
-		return scratch.reading.Snapshot(ctx, func(anew *sql.Tx) error {
-			want := state{anew, func(query string) string { return scratch.reading.Bind(b.w.prefix, query) }}
-			rows, err = compare(ctx, want, state{tx, live}, report)
+		return scratch.View(ctx, b.Generation(), func(anew *View) error {
+			rows, err = Compare(ctx, anew, live, report)
 			return err
 		})
 	})
 	return rows, err
 }
 
-// catchUpTo goes on to exactly the position of rows elsewhere.
-func (b *building) catchUpTo(ctx context.Context, position eventstore.Position, until Until) error {
-	if position != eventstore.Start {
-		r, ok, err := b.o.Store.RecordAt(ctx, position)
-		if err != nil {
-			return fmt.Errorf("look for the rows' place in the log: %w", err)
-		}
-		if !ok {
-			return fmt.Errorf("%w: the log has no fact at %v", ErrBehind, position)
-		}
-		if !until.takes(r) {
-			return fmt.Errorf("%w: they show the log up to %v, which is behind --until, and rows can't be taken back", ErrBehind, position)
-		}
-		if err := b.catchUp(ctx, Until{Position: position}); err != nil {
-			return err
-		}
+// bring folds up to exactly position.
+func (m *Models) bring(ctx context.Context, b *Builder, position, until eventstore.Position, progress func(BuildProgress)) error {
+	if position == eventstore.Start {
+		return nil
 	}
-	if b.w.checkpoint.position != position {
-		return fmt.Errorf("%w: they show the log up to %v only, and these up to %v: try again when they have caught up", ErrBehind, position, b.w.checkpoint.position)
+	if until != eventstore.Start && until.Before(position) {
+		return fmt.Errorf("%w: they show the log up to %v, and can't be taken back to %v", ErrBehind, position, until)
+	}
+	if err := b.fill(ctx, m.source(position), progress); err != nil {
+		return err
+	}
+	if at := b.Progress().Position; at != position {
+		return fmt.Errorf("%w: they show the log up to %v, which has a fact at %v and none there", ErrBehind, position, at)
 	}
 	return nil
+}
+
+// LastBefore gives the position of the last record that the log has from at or
+// before, by the log's own time; Start where there is none.
+func LastBefore(ctx context.Context, store eventstore.Store, at time.Time) (last eventstore.Position, err error) {
+	sub, err := store.Subscribe(ctx, eventstore.Start)
+	if err != nil {
+		return last, fmt.Errorf("look for %s in the log: %w", at.Format(time.RFC3339), err)
+	}
+	defer func() { err = errors.Join(err, sub.Close()) }()
+	for {
+		b, err := sub.Next(ctx)
+		if err != nil {
+			return last, fmt.Errorf("look for %s in the log: %w", at.Format(time.RFC3339), err)
+		}
+		for _, r := range b.Records {
+			if r.Created.After(at) {
+				return last, nil
+			}
+			last = r.Position
+		}
+		if b.CaughtUp {
+			return last, nil
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/rowdiff"
 	"github.com/belltower/belltower/projections"
@@ -26,7 +27,7 @@ type rebuildable interface {
 type readModels struct {
 	*projections.Models
 	dir   string // for what is compared with them
-	until projections.Until
+	until eventstore.Position
 }
 
 func (m readModels) Verify(ctx context.Context, progress func(projections.BuildProgress), report func(rowdiff.Difference) error) (int64, error) {

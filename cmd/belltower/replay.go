@@ -17,7 +17,6 @@ import (
 	"github.com/belltower/belltower/internal/rowdiff"
 	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/internal/terminal"
-	"github.com/belltower/belltower/projections"
 )
 
 // intoVariable gives --into where its password is to be seen by nobody.
@@ -36,9 +35,10 @@ type replay struct {
 	out        output
 	cmd        *cobra.Command
 
-	names  []string // of projections, in order
-	end    projections.Until
-	target sqldb.Target // of into
+	names  []string            // of projections, in order
+	end    eventstore.Position // of until, where it is a position
+	time   time.Time           // of until, where it is a time
+	target sqldb.Target        // of into
 }
 
 // replayed is what came of one projection.
@@ -119,7 +119,7 @@ func (r *replay) check() (err error) {
 		if !r.verify && r.into == "" {
 			return usage(errors.New("--until: what ends before the log does is put in nobody's place: give --into or --verify too"))
 		}
-		if r.end, err = untilOf(r.until); err != nil {
+		if r.end, r.time, err = untilOf(r.until); err != nil {
 			return usage(fmt.Errorf("--until: %w", err))
 		}
 	}
@@ -143,16 +143,16 @@ func intoTarget(text string) (sqldb.Target, error) {
 	return sqldb.File(text), nil
 }
 
-// untilOf reads --until.
-func untilOf(text string) (projections.Until, error) {
+// untilOf reads --until: a position or a time.
+func untilOf(text string) (eventstore.Position, time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return projections.Until{Time: at}, nil
+		return eventstore.Start, at, nil
 	}
 	p, err := eventstore.ParsePosition(text)
 	if err != nil || p == eventstore.Start {
-		return projections.Until{}, fmt.Errorf("%q is neither a position such as 1234 nor a time such as 2031-05-06T07:00:00Z", text)
+		return eventstore.Start, time.Time{}, fmt.Errorf("%q is neither a position such as 1234 nor a time such as 2031-05-06T07:00:00Z", text)
 	}
-	return projections.Until{Position: p}, nil
+	return p, time.Time{}, nil
 }
 
 // purpose is what is done, as a running service calls it too.

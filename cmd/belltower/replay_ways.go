@@ -170,6 +170,7 @@ type here struct {
 	r       *replay
 	log     eventstore.Store
 	keys    *keys.Ring
+	until   eventstore.Position // Start: all
 	logger  *slog.Logger
 	closers []func() error
 }
@@ -204,7 +205,7 @@ func (r *replay) openHere(ctx context.Context) (_ *here, err error) {
 		return nil, err
 	}
 	h.closers = append(h.closers, h.keys.Close)
-	return h, nil
+	return h, h.readUntil(ctx)
 }
 
 // openShared opens a log that instances share.
@@ -253,7 +254,8 @@ func (h *here) replay(ctx context.Context, done *replayed, progress func(int64, 
 		progress(p.Facts, p.Part())
 	}
 	if h.r.into != "" {
-		return projections.BuildInto(ctx, h.r.target, h.options(), h.r.end, told)
+		err := projections.BuildInto(ctx, h.r.target, projections.Source{Store: h.log, Keys: h.keys, Until: h.until}, told)
+		return h.interrupted(err)
 	}
 	p, close, err := h.open(ctx, done.Projection)
 	if err != nil {
@@ -265,10 +267,35 @@ func (h *here) replay(ctx context.Context, done *replayed, progress func(int64, 
 	} else {
 		err = p.Rebuild(ctx, told)
 	}
+	return h.interrupted(err)
+}
+
+// interrupted says in plain words that somebody wanted it to end.
+func (h *here) interrupted(err error) error {
 	if errors.Is(err, context.Canceled) {
-		err = errors.New("interrupted; nothing was changed")
+		return errors.New("interrupted; nothing was changed")
 	}
 	return err
+}
+
+// readUntil finds where --until is in the log.
+func (h *here) readUntil(ctx context.Context) (err error) {
+	end, err := h.log.End(ctx)
+	if err != nil {
+		return fmt.Errorf("read the log's end: %w", err)
+	}
+	if h.until = h.r.end; !h.r.time.IsZero() {
+		if h.until, err = projections.LastBefore(ctx, h.log, h.r.time); err != nil {
+			return err
+		}
+		if h.until == eventstore.Start {
+			return fmt.Errorf("--until: the log has nothing from %s or before", h.r.until)
+		}
+	}
+	if end.Before(h.until) {
+		return fmt.Errorf("--until: the log ends at %v, before %v", end, h.until)
+	}
+	return nil
 }
 
 // open opens a projection that nobody runs here.
@@ -279,7 +306,7 @@ func (h *here) open(ctx context.Context, name string) (rebuildable, func() error
 		if err != nil {
 			return nil, nil, err
 		}
-		return readModels{models, s.data, h.r.end}, models.Close, nil
+		return readModels{models, s.data, h.until}, models.Close, nil
 	}
 	registered, err := register(io.Discard, s)
 	if err != nil {
