@@ -21,7 +21,7 @@ import (
 type Options struct {
 	Commands *commands.Handler
 	Now      func() time.Time // the Handler's
-	Facts    int64            // as many, and a few more: what was begun is finished
+	Facts    int64            // as many, and a few more for each event that is being made then
 	Seed     uint64           // gives ids, names and choices; times are the clock's
 	First    int              // the number of the first event: two loads of one seed make other events
 	Abreast  int              // events that are made at once, which share syncs of the log; 64 when 0
@@ -84,6 +84,9 @@ func newEvent(o Options, number int, made *atomic.Int64) *event {
 	return &event{o: o, number: number, rng: rand.New(rand.NewPCG(o.Seed, uint64(number))), made: made}
 }
 
+// enough tells whether there are as many facts as asked for.
+func (e *event) enough() bool { return e.made.Load() >= e.o.Facts }
+
 // newID depends on the seed and the event's number alone.
 func (e *event) newID() string {
 	var id uuid.UUID
@@ -145,6 +148,9 @@ func (e *event) live(ctx context.Context) error {
 		return err
 	}
 	for range size {
+		if e.enough() {
+			return nil
+		}
 		if err := e.register(ctx); err != nil {
 			return err
 		}
@@ -154,7 +160,7 @@ func (e *event) live(ctx context.Context) error {
 			}
 		}
 	}
-	for e.chance(60) {
+	for e.chance(60) && !e.enough() {
 		if err := e.announce(ctx); err != nil {
 			return err
 		}
@@ -235,6 +241,9 @@ func (e *event) announce(ctx context.Context) error {
 		return err
 	}
 	for _, who := range e.roster {
+		if e.enough() {
+			return nil
+		}
 		if err := e.send(ctx, announcement, who); err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ import (
 // each kill the rows are those of a fresh rebuild.
 func TestRebuildKilled(t *testing.T) {
 	budget(t, 90*time.Second)
-	kills, facts := sized(t, 10, 10, 100), sized(t, 4000, 4000, 50_000)
+	kills, facts := sized(t, 10, 10, 100), sized(t, 2000, 2000, 50_000)
 	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {
 		seed := seeded(t)
 		k := &rebuildKilling{
@@ -140,16 +140,16 @@ func (k *rebuildKilling) compare() {
 	k.compared = reports[0].RowsCompared
 }
 
-// moment waits for some part of the time that a replay takes.
-func (k *rebuildKilling) moment() {
-	time.Sleep(time.Duration(k.rng.Int64N(int64(k.took)))) // what is under way then is left to chance
+// moment waits for up to so long: what is under way then is left to chance.
+func (k *rebuildKilling) moment(most time.Duration) {
+	time.Sleep(time.Duration(k.rng.Int64N(int64(most))))
 }
 
 // killCommand kills the command while it rebuilds; false: it had ended.
 func (k *rebuildKilling) killCommand() bool {
 	cmd, _, said := k.command()
 	require.NoError(k.t, cmd.Start())
-	k.moment()
+	k.moment(k.took)
 	require.NoError(k.t, cmd.Process.Signal(syscall.SIGKILL))
 	err := cmd.Wait()
 	if err == nil {
@@ -171,7 +171,7 @@ func (k *rebuildKilling) killRebuild() bool {
 	v.ready(k.t)
 	end := k.busy(v)
 	v.does(k.t, 202, "POST", "/v1/projections/read_models/rebuild", nil)
-	k.moment()
+	k.moment(min(k.took, time.Second))
 	var state string
 	for _, p := range v.does(k.t, 200, "GET", "/v1/stats", nil).list("projections") {
 		if p.text("name") == "read_models" {
@@ -188,7 +188,7 @@ func (k *rebuildKilling) killProjecting() bool {
 	v := k.serve()
 	v.ready(k.t)
 	end := k.busy(v)
-	k.moment()
+	k.moment(time.Second)
 	v.kill(k.t)
 	end()
 	return true
@@ -197,7 +197,7 @@ func (k *rebuildKilling) killProjecting() bool {
 // busy lets clients register people until the service is gone; it returns once
 // each has been answered.
 func (k *rebuildKilling) busy(v *service) (end func()) {
-	const clients = 4
+	const clients = 2
 	ctx, cancel := context.WithCancel(k.t.Context())
 	var working, answered sync.WaitGroup
 	answered.Add(clients)
