@@ -131,7 +131,7 @@ func newSet(s shape) set { return set{s, map[string]*change{}} }
 
 func (s set) insert(values ...any) {
 	cleaned(values)
-	key := fmt.Sprint(values[:s.keys])
+	key := keyOf(values[:s.keys])
 	if c, ok := s.rows[key]; ok {
 		c.now = values
 		return
@@ -142,7 +142,7 @@ func (s set) insert(values ...any) {
 // delete takes the columns of the primary key.
 func (s set) delete(values ...any) {
 	cleaned(values)
-	key := fmt.Sprint(values)
+	key := keyOf(values)
 	if c, ok := s.rows[key]; ok {
 		c.now = nil
 		return
@@ -340,4 +340,17 @@ func bytes(rows []change) (n int) {
 		}
 	}
 	return n
+}
+
+// keyOf tells keys apart.
+func keyOf(values []any) string {
+	if len(values) == 1 {
+		return values[0].(string)
+	}
+	var key strings.Builder
+	for _, v := range values {
+		text := v.(string)
+		fmt.Fprintf(&key, "%d %s", len(text), text)
+	}
+	return key.String()
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/memstore"
 	"github.com/belltower/belltower/internal/seal"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 var bg = context.Background()
@@ -91,26 +92,20 @@ func TestOnlyOneFollows(t *testing.T) {
 	})
 }
 
-func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
+func TestAFileThatCantBeReadIsBuiltAnew(t *testing.T) {
 	for name, tt := range map[string]struct {
 		spoil func(t *testing.T, w *world, path string)
 		says  string
 	}{
-		"another version": {func(t *testing.T, w *world, path string) {
-			change(t, path, "UPDATE checkpoint SET version = 0")
-		}, "version"},
-		"no checkpoint": {func(t *testing.T, w *world, path string) {
-			change(t, path, "DELETE FROM checkpoint")
-		}, "no checkpoint"},
 		"a database of another kind": {func(t *testing.T, w *world, path string) {
-			change(t, path, "DROP TABLE checkpoint")
-		}, "can't be read"},
+			alter(t, sqldb.File(path), "DROP TABLE generations")
+		}, "another version wrote it"},
 		"garbage": {func(t *testing.T, w *world, path string) {
 			require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("garbage ", 2000)), 0o600))
 		}, "can't be read"},
 		"an empty file": {func(t *testing.T, w *world, path string) {
 			require.NoError(t, os.WriteFile(path, nil, 0o600))
-		}, "can't be read"},
+		}, "another version wrote it"},
 		"a damaged page": {func(t *testing.T, w *world, path string) {
 			content, err := os.ReadFile(path)
 			require.NoError(t, err)
@@ -119,14 +114,6 @@ func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
 			}
 			require.NoError(t, os.WriteFile(path, content, 0o600))
 		}, "the file is damaged"},
-		"a checkpoint behind the log's end": {func(t *testing.T, w *world, path string) {
-			w.putBack()
-			w.event("a", meeting("a"))
-		}, "no fact"},
-		"another fact at the checkpoint": {func(t *testing.T, w *world, path string) {
-			w.putBack()
-			w.event("a", meeting("a"), guest("a", "other"))
-		}, "another fact"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -149,10 +136,59 @@ func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
 	}
 }
 
+func TestRowsThatDontFitAreBuiltAnew(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(t *testing.T, w *world, target sqldb.Target)
+		says  string
+	}{
+		"another version": {func(t *testing.T, w *world, target sqldb.Target) {
+			alter(t, target, "UPDATE g1_checkpoint SET version = 0")
+		}, "version"},
+		"no checkpoint": {func(t *testing.T, w *world, target sqldb.Target) {
+			alter(t, target, "DELETE FROM g1_checkpoint")
+		}, "no checkpoint"},
+		"no table": {func(t *testing.T, w *world, target sqldb.Target) {
+			alter(t, target, "DROP TABLE g1_checkpoint")
+		}, "can't be read"},
+		"a checkpoint behind the log's end": {func(t *testing.T, w *world, target sqldb.Target) {
+			w.putBack()
+			w.event("a", meeting("a"))
+		}, "no fact"},
+		"another fact at the checkpoint": {func(t *testing.T, w *world, target sqldb.Target) {
+			w.putBack()
+			w.event("a", meeting("a"), guest("a", "other"))
+		}, "another fact"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, w *world) {
+				dir := t.TempDir()
+				w.event("a", meeting("a"), guest("a", "ann"))
+				m := w.open(dir)
+				require.NoError(t, w.shownBy(t, m).Close())
+
+				tt.spoil(t, w, m.database.Target())
+				if !w.target.Shared() {
+					seal.Put(m.database.Target().Path())
+				}
+				m = w.open(dir)
+				require.Contains(t, w.logged.String(), tt.says)
+				require.Zero(t, m.Status().Position)
+				require.False(t, m.Status().CaughtUp)
+				w.follow(t, m)
+				_, err := w.shown(m).Event(bg, "a")
+				require.NoError(t, err)
+				require.NoError(t, m.Close())
+			})
+		})
+	}
+}
+
 func TestUnreadable(t *testing.T) {
 	ask := func(path string) error {
-		db, err := sql.Open("sqlite", dsn(path))
-		require.NoError(t, err)
+		db, err := sqldb.Open(bg, sqldb.File(path), sqldb.Options{})
+		if err != nil {
+			return err
+		}
 		defer db.Close()
 		var n int
 		return db.QueryRowContext(bg, "SELECT count(*) FROM events").Scan(&n)
@@ -170,12 +206,12 @@ func (w *world) putBack() {
 	w.store, w.revision, w.ids = memstore.New(), map[string]int64{}, 1000
 }
 
-func change(t *testing.T, path, query string) {
-	w, err := connect(bg, path)
+func alter(t *testing.T, target sqldb.Target, query string) {
+	db, err := sqldb.Open(bg, target, sqldb.Options{})
 	require.NoError(t, err)
-	_, err = w.exec(query)
+	_, err = db.ExecContext(bg, query)
 	require.NoError(t, err)
-	require.NoError(t, w.close())
+	require.NoError(t, db.Close())
 }
 
 func TestAFactThatCantBeAppliedStopsVisibly(t *testing.T) {
@@ -188,27 +224,28 @@ func TestAFactThatCantBeAppliedStopsVisibly(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.event("a", meeting("a"))
-			shown := w.event("b", meeting("b"))
-			bad := w.addRecords("event-c", record)
-			w.event("d", meeting("d"))
-			m := w.models(t)
-			// It is tried again, and again it is told once.
-			w.again <- struct{}{}
-			w.again <- struct{}{}
-			s := m.Status()
-			require.ErrorContains(t, s.Err, bad.String())
-			require.Equal(t, name == "newer", errors.Is(s.Err, events.ErrNewerFact))
-			require.Equal(t, shown, s.Position)
-			require.EqualValues(t, 2, s.Facts)
-			require.False(t, s.CaughtUp)
-			require.Positive(t, s.Lag)
-			require.Equal(t, 1, strings.Count(w.logged.String(), "stand still"))
-			_, err := m.Event(bg, "b")
-			require.NoError(t, err)
-			_, err = m.Event(bg, "d")
-			require.ErrorIs(t, err, ErrNotFound)
+			onEach(t, func(t *testing.T, w *world) {
+				w.event("a", meeting("a"))
+				shown := w.event("b", meeting("b"))
+				bad := w.addRecords("event-c", record)
+				w.event("d", meeting("d"))
+				m := w.models(t)
+				// It is tried again, and again it is told once.
+				w.again <- struct{}{}
+				w.again <- struct{}{}
+				s := m.Status()
+				require.ErrorContains(t, s.Err, bad.String())
+				require.Equal(t, name == "newer", errors.Is(s.Err, events.ErrNewerFact))
+				require.Equal(t, shown, s.Position)
+				require.EqualValues(t, 2, s.Facts)
+				require.False(t, s.CaughtUp)
+				require.Positive(t, s.Lag)
+				require.Equal(t, 1, strings.Count(w.logged.String(), "stand still"))
+				_, err := m.Event(bg, "b")
+				require.NoError(t, err)
+				_, err = m.Event(bg, "d")
+				require.ErrorIs(t, err, ErrNotFound)
+			})
 		})
 	}
 }
@@ -269,6 +306,11 @@ func TestABrokenSubscriptionGoesOnFromTheCheckpoint(t *testing.T) {
 	})
 }
 
+// showed is reached, by the writer.
+func (m *Models) showed(p eventstore.Position, atEnd bool) {
+	m.reached(m.writer.generation, p, m.writer.checkpoint, atEnd)
+}
+
 func TestStatus(t *testing.T) {
 	onEach(t, func(t *testing.T, w *world) {
 		m := w.open(t.TempDir())
@@ -277,11 +319,11 @@ func TestStatus(t *testing.T) {
 		w.event("a", meeting("a"))
 		require.NoError(t, m.foldBatch(w.facts()))
 		w.pass(3 * time.Second)
-		m.reached(w.last, false)
+		m.showed(w.last, false)
 		require.Equal(t, Status{Position: w.last, Facts: 1, Lag: 3 * time.Second}, m.Status())
-		m.reached(w.last, true)
+		m.showed(w.last, true)
 		require.Equal(t, Status{Position: w.last, Facts: 1, CaughtUp: true}, m.Status())
-		m.reached(w.last, false)
+		m.showed(w.last, false)
 		require.True(t, m.Status().CaughtUp, "a little behind is no alarm")
 		w.pass(3 * time.Second)
 		require.False(t, m.Status().CaughtUp)
@@ -353,8 +395,8 @@ func TestDeletedEventsAreSwept(t *testing.T) {
 		require.NoError(t, m.foldBatch(w.facts()[before:]))
 
 		left := func() (n int) {
-			require.NoError(t, m.row(bg, "SELECT (SELECT count(*) FROM participants) + (SELECT count(*) FROM notifications)"+
-				" + (SELECT count(*) FROM words) + (SELECT count(*) FROM gone)").Scan(&n))
+			require.NoError(t, m.row(bg, "SELECT (SELECT count(*) FROM {participants}) + (SELECT count(*) FROM {notifications})"+
+				" + (SELECT count(*) FROM {words}) + (SELECT count(*) FROM {gone})").Scan(&n))
 			return n
 		}
 		all := left()

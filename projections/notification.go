@@ -201,7 +201,7 @@ func (m *Models) Overdue(ctx context.Context, before time.Time, limit int) ([]No
 			" WHERE n.status = 'PENDING' AND n.scheduled_time < ? AND (n.next_attempt_time IS NULL OR n.next_attempt_time < ?)"+
 			" UNION ALL SELECT "+notificationColumns+", n.claimed_at AS since"+
 			" FROM {notifications} n JOIN {events} e ON e.id = n.event_id WHERE n.status = 'SENDING' AND n.claimed_at < ?"+
-			" ORDER BY since, id LIMIT ?", then, then, then, limit)
+			" ORDER BY since, 1 LIMIT ?", then, then, then, limit)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look for what is overdue: %w", err)

@@ -92,7 +92,7 @@ func (t Target) Kind() Kind { return t.kind }
 func (t Target) Path() string { return t.path }
 
 // Shared tells whether other machines can use the same database.
-func (t Target) Shared() bool { return t.kind != SQLite }
+func (t Target) Shared() bool { return t.url != nil }
 
 // String is the target as it was given, without its password.
 func (t Target) String() string {
