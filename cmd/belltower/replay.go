@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -114,6 +116,9 @@ func (r *replay) check() (err error) {
 		if r.target, err = intoTarget(r.into); err != nil {
 			return usage(fmt.Errorf("--into (%s): %w", intoVariable, err))
 		}
+		if r.target.Path() != "" && sameFile(r.target.Path(), filepath.Join(r.settings.data, "read.db")) {
+			return usage(fmt.Errorf("--into (%s): that is where the service has its read models", intoVariable))
+		}
 	}
 	if r.until != "" {
 		if !r.verify && r.into == "" {
@@ -130,6 +135,16 @@ func (r *replay) check() (err error) {
 		r.names = []string{httpapi.ReadModels}
 	}
 	return nil
+}
+
+// sameFile tells whether two paths lead to one file that is there.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 // intoTarget reads --into: a server, or a file.
