@@ -164,7 +164,7 @@ func (d *Database) dropAbandoned(ctx context.Context, alone bool) error {
 		switch {
 		case !held:
 			return nil
-		case time.Since(since) > 2*leaseTime:
+		case time.Since(since) > leaseTime+time.Second:
 			return errors.New("another process is building them now: try again when it has ended")
 		case !wait(ctx, 100*time.Millisecond):
 			return ctx.Err()

@@ -23,14 +23,14 @@ type rebuildable interface {
 	Verify(ctx context.Context, progress func(projections.BuildProgress), report func(rowdiff.Difference) error) (rows int64, err error)
 }
 
-// readModels are the read models as such.
-type readModels struct {
+// modelsIn are read models with a folder for what is compared with them.
+type modelsIn struct {
 	*projections.Models
-	dir   string // for what is compared with them
+	dir   string
 	until eventstore.Position
 }
 
-func (m readModels) Verify(ctx context.Context, progress func(projections.BuildProgress), report func(rowdiff.Difference) error) (int64, error) {
+func (m modelsIn) Verify(ctx context.Context, progress func(projections.BuildProgress), report func(rowdiff.Difference) error) (int64, error) {
 	return m.Models.Verify(ctx, m.dir, m.until, progress, report)
 }
 

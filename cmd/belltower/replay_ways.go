@@ -306,7 +306,7 @@ func (h *here) open(ctx context.Context, name string) (rebuildable, func() error
 		if err != nil {
 			return nil, nil, err
 		}
-		return readModels{models, s.data, h.until}, models.Close, nil
+		return modelsIn{models, s.data, h.until}, models.Close, nil
 	}
 	registered, err := register(io.Discard, s)
 	if err != nil {

@@ -120,7 +120,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		return nil, err
 	}
 	v.closers = append(v.closers, v.reminders.Close)
-	rebuilder := newRebuilder(map[string]rebuildable{httpapi.ReadModels: readModels{Models: models, dir: s.data}, httpapi.Planner: v.reminders}, logger)
+	rebuilder := newRebuilder(map[string]rebuildable{httpapi.ReadModels: modelsIn{Models: models, dir: s.data}, httpapi.Planner: v.reminders}, logger)
 	v.closers = append(v.closers, rebuilder.close)
 	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
