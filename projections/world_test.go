@@ -251,6 +251,12 @@ func (l *logged) String() string {
 	return l.text.String()
 }
 
+func (l *logged) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
 var _ io.Writer = (*logged)(nil)
 
 func ptr[T any](v T) *T { return &v }
