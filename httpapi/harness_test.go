@@ -82,6 +82,7 @@ type api struct {
 	commands  *commands.Handler
 	models    *projections.Models
 	processor *processor
+	rebuilder *rebuilder
 	handler   http.Handler
 	server    *http.Server
 	clock     *clock
@@ -143,8 +144,9 @@ func (a *api) open() {
 	require.NoError(t, err)
 	a.models = models
 	a.processor = &processor{api: a}
+	a.rebuilder = &rebuilder{}
 	a.handler = httpapi.New(httpapi.Options{
-		Commands: a.commands, Models: a.models, Store: a.store, Processor: a.processor,
+		Commands: a.commands, Models: a.models, Store: a.store, Processor: a.processor, Rebuilder: a.rebuilder,
 		Channels: []string{"email", "sms", "push"},
 		Tokens:   []httpapi.Token{{Name: "admin", Value: adminToken}, {Name: "ann", Value: annToken}, {Name: "nobody", Value: ""}},
 		Now:      a.clock.now, Logger: logger, Metrics: prometheus.NewRegistry(), Version: "test",

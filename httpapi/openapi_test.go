@@ -63,7 +63,7 @@ func TestTheDocumentSaysWhatIsOpen(t *testing.T) {
 
 // fill puts something into a path's parameters.
 func fill(path string) string {
-	return strings.NewReplacer("{id}", unknownID(), "{rid}", unknownID(), "{file}", "swagger-ui.css", "{token}", optOutToken(unknownID(), unknownID())).Replace(path)
+	return strings.NewReplacer("{id}", unknownID(), "{rid}", unknownID(), "{file}", "swagger-ui.css", "{token}", optOutToken(unknownID(), unknownID()), "{name}", "read_models").Replace(path)
 }
 
 // answered are the schemas of answers. Clients must put up with fields that are
@@ -71,7 +71,7 @@ func fill(path string) string {
 var answered = []string{
 	"Event", "EventList", "Participant", "ParticipantList", "Reminder", "ReminderList", "Announcement", "NotificationSummary",
 	"Notification", "NotificationList", "Attempt", "Fact", "History", "StreamedFact", "Processor", "SendDueResult", "Removed",
-	"Stats", "Health", "Fault", "Problem",
+	"Stats", "Rebuilding", "Difference", "Health", "Fault", "Problem",
 }
 
 var document = sync.OnceValues(func() (routers.Router, error) {

@@ -21,6 +21,7 @@ type Options struct {
 	Models    *projections.Models
 	Store     eventstore.Store
 	Processor Processor
+	Rebuilder Rebuilder
 	Channels  []string // names of the configured channels; lists can be narrowed to these
 	Tokens    []Token
 	Now       func() time.Time
@@ -141,6 +142,8 @@ func (s *server) routes() []route {
 		{method: "POST", path: "/v1/processor/start", handle: s.startProcessor},
 		{method: "POST", path: "/v1/processor/stop", handle: s.stopProcessor},
 		{method: "GET", path: "/v1/stats", handle: s.getStats},
+		{method: "POST", path: "/v1/projections/{name}/rebuild", handle: s.postRebuild},
+		{method: "POST", path: "/v1/projections/{name}/verify", handle: s.postVerify},
 		{method: "GET", path: "/v1/stream", query: true, handle: s.getStream},
 
 		{method: "GET", path: "/healthz", handle: s.getHealth, open: true},

@@ -17,6 +17,12 @@ type stats struct {
 	TimeZones    TimeZones        `json:"time_zones"`
 }
 
+// The names of the projections.
+const (
+	ReadModels = "read_models"
+	Planner    = "planner"
+)
+
 // TimeZones says which time zone database is in force.
 type TimeZones struct {
 	Version string `json:"version"` // such as 2025c, or "unknown"
@@ -33,6 +39,8 @@ type projectionStat struct {
 	Position   string  `json:"position"`
 	LagSeconds float64 `json:"lag_seconds"`
 	Error      string  `json:"error,omitempty"` // why it doesn't go on
+	// Rebuild is the last one since the start, where there was one.
+	Rebuild *Rebuilding `json:"rebuild,omitempty"`
 }
 
 func errorText(err error) string {
@@ -69,8 +77,8 @@ func (s *server) getStats(c *call) (*answer, error) {
 		// Stores don't count; the read models, which read everything, do.
 		Store: storeStats{Position: end.String(), Events: models.Facts},
 		Projections: []projectionStat{
-			{Name: "read_models", Position: models.Position.String(), LagSeconds: models.Lag.Seconds(), Error: errorText(models.Err)},
-			{Name: "planner", Position: p.Planner.Position, LagSeconds: p.Planner.LagSeconds},
+			{Name: ReadModels, Position: models.Position.String(), LagSeconds: models.Lag.Seconds(), Error: errorText(models.Err), Rebuild: s.rebuilding(ReadModels)},
+			{Name: Planner, Position: p.Planner.Position, LagSeconds: p.Planner.LagSeconds, Rebuild: s.rebuilding(Planner)},
 		},
 		TimeZones: s.o.TimeZones,
 	}), nil

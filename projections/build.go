@@ -30,6 +30,9 @@ type Builder struct {
 	holder   string
 }
 
+// builderPrefix begins the name of a Builder in its generation's lease.
+const builderPrefix = "builder-"
+
 // Source is what a Builder folds.
 type Source struct {
 	Store eventstore.Store
@@ -48,7 +51,7 @@ type Progress struct {
 
 // Build begins an empty generation.
 func (d *Database) Build(ctx context.Context) (*Builder, error) {
-	holder := uuid.NewString()
+	holder := builderPrefix + uuid.NewString()
 	g, err := d.begin(ctx, holder)
 	if err != nil {
 		return nil, fmt.Errorf("begin a generation of the read models: %w", err)
@@ -58,7 +61,7 @@ func (d *Database) Build(ctx context.Context) (*Builder, error) {
 
 // Resume goes on with a generation of this version that was not finished.
 func (d *Database) Resume(ctx context.Context, number int64) (*Builder, error) {
-	return d.builder(ctx, number, uuid.NewString())
+	return d.builder(ctx, number, builderPrefix+uuid.NewString())
 }
 
 // ErrHeld says that somebody else folds into the generation.

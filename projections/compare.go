@@ -3,11 +3,11 @@ package projections
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/rowdiff"
 	"github.com/belltower/belltower/internal/sqldb"
 )
 
@@ -31,50 +31,30 @@ func (d *Database) View(ctx context.Context, number int64, read func(*View) erro
 	})
 }
 
-// Difference is a row that two views don't both have, or not alike.
-type Difference struct {
-	Table   string
-	Key     []string             // the columns of the primary key
-	Columns map[string][2]string // that differ, with both values; nil: one view lacks the row
-	Missing int                  // which view lacks the row: 1 or 2; 0: neither
-}
-
-func (d Difference) String() string {
-	where := d.Table + " " + strings.Join(d.Key, " ")
-	switch d.Missing {
-	case 1:
-		return where + ": only the second has it"
-	case 2:
-		return where + ": only the first has it"
-	}
-	var all []string
-	for column, values := range d.Columns {
-		all = append(all, fmt.Sprintf("%s is %q and %q", column, values[0], values[1]))
-	}
-	return where + ": " + strings.Join(all, ", ")
-}
-
-// Compared is what was compared.
-type Compared struct{ Rows, Differences int64 }
-
 // Compare compares all rows of two views, which may be in databases of different
-// kinds, and tells the differences in the order of their keys, until report
-// returns false. What belongs to deleted events and wasn't swept yet is left out.
-func Compare(ctx context.Context, a, b *View, report func(Difference) (more bool)) (Compared, error) {
-	var c Compared
+// kinds, and reports where got isn't what want is; it tells how many rows were
+// compared. What belongs to deleted events and wasn't swept yet is left out. An
+// error of report ends it.
+func Compare(ctx context.Context, want, got *View, report func(rowdiff.Difference) error) (rows int64, err error) {
 	for _, s := range shapes {
 		if s.table == goneShape.table {
 			continue
 		}
-		more, err := c.table(ctx, s, a, b, report)
+		t := rowdiff.Table{Name: s.name(), Columns: s.columns, Keys: s.keys, Personal: personal[s.name()]}
+		n, err := rowdiff.Compare(t, want.walk(ctx, s), got.walk(ctx, s), report)
+		rows += n
 		if err != nil {
-			return c, fmt.Errorf("compare %s: %w", s.name(), err)
-		}
-		if !more {
-			break
+			return rows, fmt.Errorf("compare: %w", err)
 		}
 	}
-	return c, nil
+	return rows, nil
+}
+
+// personal are the columns with names, addresses and texts, which nobody is shown.
+var personal = map[string][]string{
+	"participants":  {"name", "email", "phone"},
+	"notifications": {"message"},
+	"words":         {"folded"},
 }
 
 // name is the table's name as people read it.
@@ -102,127 +82,30 @@ func (s shape) ordered(kind sqldb.Kind) string {
 	return "SELECT " + strings.Join(s.columns, ", ") + " FROM " + from + " ORDER BY " + strings.Join(s.key(), ", ")
 }
 
-// walk reads the rows of a table one after another.
-type walk struct {
-	rows   *sql.Rows
-	values []any // of the row that it stands on; nil: there is none
-}
-
-func (v *View) walk(ctx context.Context, s shape) (*walk, error) {
-	rows, err := v.rows.q.QueryContext(ctx, v.rows.db.Bind(prefixOf(v.rows.generation), s.ordered(v.rows.db.Kind())))
-	if err != nil {
-		return nil, err
-	}
-	w := &walk{rows: rows}
-	return w, w.next(len(s.columns))
-}
-
-func (w *walk) next(columns int) error {
-	if w.values = nil; !w.rows.Next() {
-		return w.rows.Err()
-	}
-	texts := make([]sql.NullString, columns)
-	into := make([]any, columns)
-	for i := range texts {
-		into[i] = &texts[i]
-	}
-	if err := w.rows.Scan(into...); err != nil {
-		return err
-	}
-	w.values = make([]any, columns)
-	for i, t := range texts {
-		w.values[i] = t.String
-		if !t.Valid {
-			w.values[i] = "NULL"
-		}
-	}
-	return nil
-}
-
-func (c *Compared) table(ctx context.Context, s shape, a, b *View, report func(Difference) bool) (more bool, err error) {
-	x, err := a.walk(ctx, s)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, x.rows.Close()) }()
-	y, err := b.walk(ctx, s)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, y.rows.Close()) }()
-	for more = true; more && (x.values != nil || y.values != nil); {
-		order := s.order(x.values, y.values)
-		c.Rows++
-		d := s.differ(x.values, y.values, order)
-		if order <= 0 {
-			err = x.next(len(s.columns))
-		}
-		if order >= 0 && err == nil {
-			err = y.next(len(s.columns))
-		}
+// walk gives the rows of a table in order.
+func (v *View) walk(ctx context.Context, s shape) rowdiff.Rows {
+	return func(yield func([]any, error) bool) {
+		rows, err := v.rows.q.QueryContext(ctx, v.rows.db.Bind(prefixOf(v.rows.generation), s.ordered(v.rows.db.Kind())))
 		if err != nil {
-			return false, err
+			yield(nil, err)
+			return
 		}
-		if d != nil {
-			c.Differences++
-			more = report(*d)
+		defer rows.Close() //nolint:errcheck // rows.Err tells
+		values, into := make([]any, len(s.columns)), make([]any, len(s.columns))
+		for i := range values {
+			into[i] = &values[i]
 		}
-	}
-	return more, nil
-}
-
-// order compares the keys of two rows; none is behind all.
-func (s shape) order(x, y []any) int {
-	switch {
-	case x == nil:
-		return 1
-	case y == nil:
-		return -1
-	}
-	for i := range s.keys {
-		a, b := x[i].(string), y[i].(string)
-		if s.numbers(i) && len(a) != len(b) { // none is negative
-			return len(a) - len(b)
-		}
-		if c := strings.Compare(a, b); c != 0 {
-			return c
-		}
-	}
-	return 0
-}
-
-// numbers tells whether a column of the key has numbers.
-func (s shape) numbers(i int) bool {
-	switch s.columns[i] {
-	case "line", "number", "log_commit", "log_prepare":
-		return true
-	}
-	return false
-}
-
-func (s shape) differ(x, y []any, order int) *Difference {
-	d := Difference{Table: s.name()}
-	of := x
-	switch {
-	case order > 0:
-		d.Missing, of = 1, y
-	case order < 0:
-		d.Missing = 2
-	default:
-		for i, column := range s.columns {
-			if x[i] != y[i] {
-				if d.Columns == nil {
-					d.Columns = map[string][2]string{}
-				}
-				d.Columns[column] = [2]string{x[i].(string), y[i].(string)}
+		for rows.Next() {
+			if err := rows.Scan(into...); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(values, nil) {
+				return
 			}
 		}
-		if d.Columns == nil {
-			return nil
+		if err := rows.Err(); err != nil {
+			yield(nil, err)
 		}
 	}
-	for i := range s.keys {
-		d.Key = append(d.Key, of[i].(string))
-	}
-	return &d
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +40,8 @@ type planner struct {
 	// steered is called after a fact of the processor.
 	steered func()
 	leader  Leader // nil: this instance plans
+	// applying is held while facts are applied to the table.
+	applying sync.Mutex
 
 	mu       sync.Mutex
 	position eventstore.Position
@@ -98,6 +100,8 @@ func (p *planner) start(ctx context.Context) (eventstore.Position, error) {
 		return eventstore.Start, err
 	}
 	if !usable {
+		p.applying.Lock()
+		defer p.applying.Unlock()
 		return eventstore.Start, p.table.reset(kinds)
 	}
 	position, _, err := p.table.mark(markPlanned)
@@ -319,55 +323,17 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 	entries := make([]commands.Entry, len(records))
 	for i, r := range records {
 		var err error
-		if entries[i], err = p.commands.Open(r); err != nil {
-			return nil, fmt.Errorf("plan at %s: %w", r.Position, err)
-		}
-		if f, ok := entries[i].Fact.(events.NotificationRetried); ok {
-			// It says nothing of what is to be sent: that stands in its stream.
-			if entries[i].Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
-				return nil, err
-			}
+		if entries[i], err = p.open(ctx, r); err != nil {
+			return nil, err
 		}
 	}
-	var ids []string
-	listed := map[string]bool{}
-	for _, entry := range entries {
-		if id, ok := notificationOf(entry.Fact); ok && !listed[id] {
-			ids, listed[id] = append(ids, id), true
-		}
-	}
-	open, err := p.table.folding(ctx, ids)
+	touch, unknown, err := p.fold(ctx, entries)
 	if err != nil {
-		return nil, fmt.Errorf("read open notifications: %w", err)
+		return nil, err
 	}
-	touch, processor := touches{}, false
-	var unknown []string
-	for _, entry := range entries {
-		if id, ok := loosened(entry.Fact); ok {
-			if event, participant := open.whose(id); participant != "" {
-				touch.look(event, participant)
-			} else {
-				unknown = append(unknown, id)
-			}
-		}
-		if strings.HasPrefix(entry.Record.Stream, "notification-") {
-			open.apply(entry.Fact, entry.Record.Revision)
-		}
-		processor = processor || entry.Record.Stream == commands.ProcessorStream
-		gather(touch, entry.Fact)
-	}
-	put, remove := open.outcome()
-	err = p.table.change(func(c change) error {
-		if err := c.keep(put, remove); err != nil {
-			return err
-		}
-		return c.setMark(markApplied, records[len(records)-1])
-	})
-	if err != nil {
-		return nil, fmt.Errorf("keep open notifications: %w", err)
-	}
-	p.applied(records[len(records)-1].Position)
-	if processor {
+	last := records[len(records)-1].Position
+	p.applied(last)
+	if slices.ContainsFunc(entries, func(e commands.Entry) bool { return e.Record.Stream == commands.ProcessorStream }) {
 		p.steered()
 	}
 	for _, id := range unknown {
@@ -380,6 +346,56 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 		touch.look(n.EventID, n.ParticipantID)
 	}
 	return touch, nil
+}
+
+// fold folds facts into the table, and tells what they touch: unknown are the
+// notifications of which only their streams tell to whom they go.
+func (p *planner) fold(ctx context.Context, entries []commands.Entry) (touch touches, unknown []string, err error) {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	open, err := p.table.foldingOf(ctx, entries)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read open notifications: %w", err)
+	}
+	touch = touches{}
+	for _, entry := range entries {
+		if id, ok := loosened(entry.Fact); ok {
+			if event, participant := open.whose(id); participant != "" {
+				touch.look(event, participant)
+			} else {
+				unknown = append(unknown, id)
+			}
+		}
+		open.apply(entry.Fact, entry.Record.Revision)
+		gather(touch, entry.Fact)
+	}
+	put, remove := open.outcome()
+	err = p.table.change(func(c change) error {
+		if err := c.keep(put, remove); err != nil {
+			return err
+		}
+		return c.setMark(markApplied, entries[len(entries)-1].Record)
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("keep open notifications: %w", err)
+	}
+	return touch, unknown, nil
+}
+
+// open decodes a record. Of a retry it gives what that makes of the notification;
+// no fact where that is over already.
+func (p *planner) open(ctx context.Context, r eventstore.Record) (commands.Entry, error) {
+	entry, err := p.commands.Open(r)
+	if err != nil {
+		return commands.Entry{}, fmt.Errorf("plan at %s: %w", r.Position, err)
+	}
+	if f, ok := entry.Fact.(events.NotificationRetried); ok {
+		// It says nothing of what is to be sent: that stands in its stream.
+		if entry.Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
+			return commands.Entry{}, err
+		}
+	}
+	return entry, nil
 }
 
 // rescheduled gives what a retry makes of a notification, nil where that is over already.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/sqldb"
 )
@@ -205,6 +206,18 @@ func (t *table) folding(ctx context.Context, ids []string) (folding, error) {
 		})
 	})
 	return all, err
+}
+
+// foldingOf gives what the table has of the notifications that facts are about.
+func (t *table) foldingOf(ctx context.Context, entries []commands.Entry) (folding, error) {
+	var ids []string
+	listed := map[string]bool{}
+	for _, entry := range entries {
+		if id, ok := notificationOf(entry.Fact); ok && !listed[id] {
+			ids, listed[id] = append(ids, id), true
+		}
+	}
+	return t.folding(ctx, ids)
 }
 
 // keep puts rows into the table, in place of those of the same notifications, and

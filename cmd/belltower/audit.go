@@ -16,6 +16,7 @@ import (
 
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/internal/terminal"
 	"github.com/belltower/belltower/reminders"
 )
 
@@ -110,25 +111,25 @@ func progressTo(to io.Writer) func(reminders.AuditProgress) {
 }
 
 func printAudit(out io.Writer, r reminders.AuditReport) {
-	to := &lines{out: out}
-	to.say("facts       %d\n", r.Facts)
-	to.say("events      %d\n", r.Events)
-	to.say("wanted      %d notifications, sent or not\n", r.Wanted)
-	to.say("open        %d", r.Open)
+	to := &terminal.Lines{Out: out}
+	to.Say("facts       %d\n", r.Facts)
+	to.Say("events      %d\n", r.Events)
+	to.Say("wanted      %d notifications, sent or not\n", r.Wanted)
+	to.Say("open        %d", r.Open)
 	if r.Overdue+r.Claimed > 0 {
-		to.say(" (%d are overdue and %d are in doubt: the next start takes them up)", r.Overdue, r.Claimed)
+		to.Say(" (%d are overdue and %d are in doubt: the next start takes them up)", r.Overdue, r.Claimed)
 	}
-	to.say("\n")
+	to.Say("\n")
 	if r.Unplanned > 0 {
-		to.say("to be planned at the next start: %d\n", r.Unplanned)
+		to.Say("to be planned at the next start: %d\n", r.Unplanned)
 	}
-	to.say("planner     %s\n", r.Planner)
-	to.say("holes       %d\n", r.HolesInAll)
+	to.Say("planner     %s\n", r.Planner)
+	to.Say("holes       %d\n", r.HolesInAll)
 	for _, h := range r.Holes {
-		to.say("  notification %s of event %s: %s\n", h.NotificationID, h.EventID, h.What)
+		to.Say("  notification %s of event %s: %s\n", h.NotificationID, h.EventID, h.What)
 	}
 	if r.HolesInAll > 0 {
-		to.say("Where the planner's table is at fault, delete planner.db while the service is stopped: it is made\n" +
+		to.Say("Where the planner's table is at fault, delete planner.db while the service is stopped: it is made\n" +
 			"anew from the log. Please report what happened: a hole is always a fault of Belltower's.\n")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 func channelCommand(env []string, o output) *cobra.Command {
@@ -43,7 +44,7 @@ func channelTestCommand(env []string, o output) *cobra.Command {
 			if err := s.resolve(cmd.Flags(), values); err != nil {
 				return err
 			}
-			return testChannel(cmd.Context(), s, args[0], args[1], &lines{out: o.out})
+			return testChannel(cmd.Context(), s, args[0], args[1], &terminal.Lines{Out: o.out})
 		},
 	}
 	s.register(cmd.Flags())
@@ -66,7 +67,7 @@ var outcomeWords = map[channels.Outcome]string{
 	channels.Broken:   "our settings or credentials are wrong",
 }
 
-func testChannel(ctx context.Context, s settings, name, to string, out *lines) error {
+func testChannel(ctx context.Context, s settings, name, to string, out *terminal.Lines) error {
 	registered, err := register(out, s)
 	if err != nil {
 		return err
@@ -103,16 +104,16 @@ func testChannel(ctx context.Context, s settings, name, to string, out *lines) e
 	} else {
 		result = channel.Channel.Send(ctx, m)
 	}
-	out.say("channel   %s\n", carrier(*channel))
-	out.say("outcome   %s (after %v)\n", outcomeWords[result.Outcome], time.Since(began).Round(time.Millisecond))
+	out.Say("channel   %s\n", carrier(*channel))
+	out.Say("outcome   %s (after %v)\n", outcomeWords[result.Outcome], time.Since(began).Round(time.Millisecond))
 	if words != "" {
-		out.say("answer    %s\n", strings.ReplaceAll(words, "\n", "\n          "))
+		out.Say("answer    %s\n", strings.ReplaceAll(words, "\n", "\n          "))
 	}
 	if result.Ref != "" {
-		out.say("id        %s\n", result.Ref)
+		out.Say("id        %s\n", result.Ref)
 	}
 	if channel.Provider == "console" {
-		out.say("The console channel delivers to nobody.\n")
+		out.Say("The console channel delivers to nobody.\n")
 	}
 	if result.Outcome != channels.Accepted {
 		return errors.New(result.Detail)

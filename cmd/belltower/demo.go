@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 func demoCommand(env []string, o output) *cobra.Command {
@@ -44,10 +46,10 @@ var errInterrupted = errors.New("interrupted; the temporary folder is removed")
 
 // demo runs the show and leaves nothing behind.
 func demo(ctx context.Context, o output) error {
-	stdout := &lines{out: o.out}
+	stdout := &terminal.Lines{Out: o.out}
 	return inTemporaryFolder(ctx, stdout, o.err, stdout, func(s *service) error {
-		stdout.say("Belltower %s shows itself on %s, in a temporary folder.\n", version(), s.url)
-		stdout.say("Lines of JSON are messages, as the console channel carries them.\n")
+		stdout.Say("Belltower %s shows itself on %s, in a temporary folder.\n", version(), s.url)
+		stdout.Say("Lines of JSON are messages, as the console channel carries them.\n")
 		show := &show{ctx: ctx, client: demoClient{url: s.url, token: s.token}, out: stdout, began: time.Now()}
 		return show.run()
 	})
@@ -55,7 +57,7 @@ func demo(ctx context.Context, o output) error {
 
 // inTemporaryFolder starts the service in one, and leaves nothing behind. What
 // the console channel carries goes to sent, the service's warnings go to warned.
-func inTemporaryFolder(ctx context.Context, sent, warned io.Writer, stdout *lines, do func(*service) error) (err error) {
+func inTemporaryFolder(ctx context.Context, sent, warned io.Writer, stdout *terminal.Lines, do func(*service) error) (err error) {
 	folder, err := os.MkdirTemp("", "belltower-demo-")
 	if err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
@@ -72,7 +74,7 @@ func inTemporaryFolder(ctx context.Context, sent, warned io.Writer, stdout *line
 		if stopErr := service.stop(); stopErr != nil {
 			err = errors.Join(err, stopErr)
 		} else if err == nil {
-			stdout.say("\nStopped cleanly; the temporary folder is removed.\n")
+			stdout.Say("\nStopped cleanly; the temporary folder is removed.\n")
 		}
 	}()
 	if err := do(service); ctx.Err() == nil {

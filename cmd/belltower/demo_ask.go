@@ -12,6 +12,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"charm.land/huh/v2"
 	"github.com/charmbracelet/x/term"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // What ends a question other than an answer.
@@ -23,7 +25,7 @@ var (
 // asker asks people: with forms on a terminal, and line by line anywhere else.
 type asker struct {
 	ctx   context.Context
-	out   *lines
+	out   *terminal.Lines
 	typed *typed // line by line; nil: with forms
 
 	terminal struct {
@@ -33,10 +35,10 @@ type asker struct {
 }
 
 // newAsker takes forms where in and out are a terminal that can show them.
-func newAsker(ctx context.Context, in io.Reader, out io.Writer, stdout *lines, env map[string]string, plain bool) *asker {
+func newAsker(ctx context.Context, in io.Reader, out io.Writer, stdout *terminal.Lines, env map[string]string, plain bool) *asker {
 	a := &asker{ctx: ctx, out: stdout}
-	from, typing := terminal(in)
-	to, showing := terminal(out)
+	from, typing := terminalFile(in)
+	to, showing := terminalFile(out)
 	if plain || !typing || !showing || env["TERM"] == "" || env["TERM"] == "dumb" {
 		var echo io.Writer
 		if !typing {
@@ -52,7 +54,7 @@ func newAsker(ctx context.Context, in io.Reader, out io.Writer, stdout *lines, e
 	return a
 }
 
-func terminal(f any) (*os.File, bool) {
+func terminalFile(f any) (*os.File, bool) {
 	file, ok := f.(*os.File)
 	return file, ok && term.IsTerminal(file.Fd())
 }
@@ -101,7 +103,7 @@ func (a *asker) choose(title string, options []string) (int, error) {
 		if a.typed.last != "" {
 			return chosen, nil
 		}
-		a.out.say("A number is needed.\n") // huh would take the first
+		a.out.Say("A number is needed.\n") // huh would take the first
 	}
 }
 
@@ -128,7 +130,7 @@ func (a *asker) fill(title string, fields []*formField) error {
 		}
 		return a.form(asked...)
 	}
-	a.out.say("\n%s (Enter keeps what stands in brackets, %s leaves it empty)\n", title, none)
+	a.out.Say("\n%s (Enter keeps what stands in brackets, %s leaves it empty)\n", title, none)
 	for _, f := range fields {
 		label := f.title
 		if f.hint != "" {

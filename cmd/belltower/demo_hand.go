@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // demoByHand shows menus until the user has seen enough, and leaves nothing behind.
@@ -19,21 +21,21 @@ func demoByHand(ctx context.Context, in io.Reader, env map[string]string, plain 
 	// A terminal that is closed is no reason to leave a folder behind.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer stop()
-	stdout := &lines{out: o.out}
+	stdout := &terminal.Lines{Out: o.out}
 	// While a form is shown nothing may be written between its lines.
 	sent, warned := &held{}, &held{}
 	err := inTemporaryFolder(ctx, sent, warned, stdout, func(s *service) error {
 		ask := newAsker(ctx, in, o.out, stdout, env, plain)
 		defer ask.close()
-		stdout.say("Belltower %s is on %s, in a temporary folder. Nothing is delivered to anybody.\n", version(), s.url)
+		stdout.Say("Belltower %s is on %s, in a temporary folder. Nothing is delivered to anybody.\n", version(), s.url)
 		if ask.typed == nil {
-			stdout.say("Esc goes back, Ctrl-C ends it.\n")
+			stdout.Say("Esc goes back, Ctrl-C ends it.\n")
 		}
 		h := &hand{ctx: ctx, client: demoClient{url: s.url, token: s.token}, ask: ask, out: stdout, sent: sent, warned: warned, warnings: o.err}
 		err := h.menu("What now?", h.main)
 		h.tell()
 		if errors.Is(err, errEnded) {
-			stdout.say("The input has ended.\n")
+			stdout.Say("The input has ended.\n")
 			return nil
 		}
 		return err
@@ -47,7 +49,7 @@ type hand struct {
 	ctx      context.Context
 	client   demoClient
 	ask      *asker
-	out      *lines
+	out      *terminal.Lines
 	sent     *held // lines of the console channel
 	warned   *held // lines of the service's log
 	warnings io.Writer
@@ -113,9 +115,9 @@ func (h *hand) call(method, path string, body any) (answer object, ok bool, err 
 	if got.status < 400 {
 		return got.body, true, nil
 	}
-	h.out.say("   refused (%d %s): %s\n", got.status, got.body.text("code"), strings.TrimSuffix(got.body.text("detail"), "."))
+	h.out.Say("   refused (%d %s): %s\n", got.status, got.body.text("code"), strings.TrimSuffix(got.body.text("detail"), "."))
 	for _, fault := range got.body.list("errors") {
-		h.out.say("   - %s: %s\n", fault.text("field"), fault.text("message"))
+		h.out.Say("   - %s: %s\n", fault.text("field"), fault.text("message"))
 	}
 	return got.body, false, nil
 }
@@ -159,7 +161,7 @@ func (h *hand) submit(title, method, path string, fields []*formField, body func
 				return answer, nil
 			}
 		} else {
-			h.out.say("   %v\n", err)
+			h.out.Say("   %v\n", err)
 		}
 		again, err := h.ask.confirm("Correct it?", true)
 		if err != nil {
@@ -174,7 +176,7 @@ func (h *hand) submit(title, method, path string, fields []*formField, body func
 // tell shows what went out since it was shown last.
 func (h *hand) tell() {
 	for _, line := range h.sent.take() {
-		h.out.say("   sent %s\n", carried(line))
+		h.out.Say("   sent %s\n", carried(line))
 	}
 	h.warned.flush(h.warnings)
 }
@@ -182,7 +184,7 @@ func (h *hand) tell() {
 func (h *hand) sendDue() error {
 	got, ok, err := h.call(http.MethodPost, "/v1/notifications/send-due", nil)
 	if err == nil && ok {
-		h.out.say("   sent %d, failed %d, still due %d\n", got.number("sent"), got.number("failed"), got.number("still_due"))
+		h.out.Say("   sent %d, failed %d, still due %d\n", got.number("sent"), got.number("failed"), got.number("still_due"))
 	}
 	return err
 }
@@ -193,7 +195,7 @@ func (h *hand) processor() error {
 		if err != nil || !ok {
 			return nil, err
 		}
-		h.out.say("   it is %s and looks every %d s; %s\n", got.text("state"), got.number("check_interval_seconds"), counts(got, "due", "in_flight"))
+		h.out.Say("   it is %s and looks every %d s; %s\n", got.text("state"), got.number("check_interval_seconds"), counts(got, "due", "in_flight"))
 		return []choice{
 			{"Start it", func() error {
 				every := &formField{name: "check_interval_seconds", title: "Seconds between checks", hint: "1 to 3600", text: "30", read: whole}
@@ -225,7 +227,7 @@ func (h *hand) wait() error {
 	if err := h.ask.fill("Wait", []*formField{seconds}); err != nil {
 		return err
 	}
-	h.out.say("   waiting for %d s\n", bound)
+	h.out.Say("   waiting for %d s\n", bound)
 	end := time.After(time.Duration(bound) * time.Second)
 	for tick := time.Tick(100 * time.Millisecond); ; {
 		select {
@@ -247,7 +249,7 @@ func (h *hand) clear() error {
 	}
 	got, ok, err := h.call(http.MethodDelete, "/v1/notifications?older_than_days="+url.QueryEscape(strings.TrimSpace(days.text)), nil)
 	if err == nil && ok {
-		h.out.say("   %d cleared\n", got.number("removed"))
+		h.out.Say("   %d cleared\n", got.number("removed"))
 	}
 	return err
 }
@@ -258,18 +260,18 @@ func (h *hand) messages(path string) error {
 		return err
 	}
 	if len(items) == 0 {
-		h.out.say("   there are no messages\n")
+		h.out.Say("   there are no messages\n")
 	}
 	for _, n := range items {
 		text := n.text("message")
 		if text == "" {
 			text = "(its text is made when it is sent)"
 		}
-		h.out.say("   %-9s  %s  %s: %s", n.text("status"), when(n.text("scheduled_time")), n.text("channel"), oneLine(text))
+		h.out.Say("   %-9s  %s  %s: %s", n.text("status"), when(n.text("scheduled_time")), n.text("channel"), oneLine(text))
 		if why := n.text("last_error"); why != "" {
-			h.out.say(" (%s)", why)
+			h.out.Say(" (%s)", why)
 		}
-		h.out.say("\n")
+		h.out.Say("\n")
 	}
 	return nil
 }
@@ -280,7 +282,7 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 // one has one of the items chosen; nil where there is none, or none was wanted.
 func (h *hand) one(title, none string, items []object, label func(object) string) (object, error) {
 	if len(items) == 0 {
-		h.out.say("   %s\n", none)
+		h.out.Say("   %s\n", none)
 		return nil, nil
 	}
 	options := make([]string, 0, len(items)+1)

@@ -13,7 +13,7 @@ func (h *hand) createEvent() error {
 	if err != nil {
 		return err
 	}
-	h.out.say("   created: %s\n", eventLine(event))
+	h.out.Say("   created: %s\n", eventLine(event))
 	return h.event(event.text("id"))
 }
 
@@ -51,7 +51,7 @@ func (h *hand) event(id string) error {
 		if err != nil || !ok {
 			return nil, err
 		}
-		h.out.say("\n%s\n", eventLine(event))
+		h.out.Say("\n%s\n", eventLine(event))
 		return []choice{
 			{"Change it", func() error { return h.changeEvent(path, event) }},
 			{"Register a participant", func() error { return h.register(path) }},
@@ -69,7 +69,7 @@ func (h *hand) event(id string) error {
 				}
 				_, deleted, err = h.call(http.MethodDelete, path, nil)
 				if deleted {
-					h.out.say("   deleted\n")
+					h.out.Say("   deleted\n")
 				}
 				return err
 			}},
@@ -83,7 +83,7 @@ func (h *hand) changeEvent(path string, event object) error {
 	before := texts(form.fields())
 	changed, err := h.submit("Change the event", http.MethodPatch, path, form.fields(), func() (object, error) { return changes(form.fields(), before) })
 	if err == nil {
-		h.out.say("   now: %s\n", eventLine(changed))
+		h.out.Say("   now: %s\n", eventLine(changed))
 	}
 	return err
 }
@@ -100,7 +100,7 @@ func (h *hand) cancelEvent(path string) error {
 func (h *hand) history(path string) error {
 	facts, err := h.all(path + "/history")
 	for _, f := range facts {
-		h.out.say("   %s  %-25s by %s\n", when(f.text("occurred_at")), f.text("type"), f.text("actor"))
+		h.out.Say("   %s  %-25s by %s\n", when(f.text("occurred_at")), f.text("type"), f.text("actor"))
 	}
 	return err
 }
@@ -111,7 +111,7 @@ func (h *hand) announce(path string) error {
 	fields := []*formField{message, to}
 	made, err := h.submit("Announce something", http.MethodPost, path+"/announcements", fields, func() (object, error) { return filled(fields) })
 	if err == nil {
-		h.out.say("   on its way; recipients: %d\n", made.number("recipients"))
+		h.out.Say("   on its way; recipients: %d\n", made.number("recipients"))
 	}
 	return err
 }
@@ -124,7 +124,7 @@ func (h *hand) addReminder(path string) error {
 	}
 	_, err := h.submit("Add a reminder", http.MethodPost, path+"/reminders", fields, func() (object, error) { return filled(fields) })
 	if err == nil {
-		h.out.say("   added\n")
+		h.out.Say("   added\n")
 	}
 	return err
 }
@@ -146,7 +146,7 @@ func (h *hand) reminders(path string) error {
 	}
 	_, ok, err := h.call(http.MethodDelete, path+"/reminders/"+reminder.text("id"), nil)
 	if ok {
-		h.out.say("   removed\n")
+		h.out.Say("   removed\n")
 	}
 	return err
 }

@@ -21,7 +21,7 @@ func (h *hand) register(path string) error {
 	fields := append([]*formField{user}, participantForm(nil)...)
 	p, err := h.submit("Register a participant", http.MethodPost, path+"/participants", fields, func() (object, error) { return filled(fields) })
 	if err == nil {
-		h.out.say("   %s\n", participantLine(p))
+		h.out.Say("   %s\n", participantLine(p))
 	}
 	return err
 }
@@ -59,7 +59,7 @@ func (h *hand) participant(path string) error {
 		if err != nil || !ok {
 			return nil, err
 		}
-		h.out.say("\n%s\n", participantLine(p))
+		h.out.Say("\n%s\n", participantLine(p))
 		return []choice{
 			{"Change how they are reached", func() error {
 				form := participantForm(p)
@@ -80,7 +80,7 @@ func (h *hand) participant(path string) error {
 			{"Remove them", func() (err error) {
 				_, removed, err = h.call(http.MethodDelete, path, nil)
 				if removed {
-					h.out.say("   removed\n")
+					h.out.Say("   removed\n")
 				}
 				return err
 			}},

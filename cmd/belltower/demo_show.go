@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // show goes through the service step by step. The first answer that is not the
@@ -13,7 +15,7 @@ import (
 type show struct {
 	ctx    context.Context
 	client demoClient
-	out    *lines
+	out    *terminal.Lines
 	began  time.Time
 
 	after   string // Consistency-Token of the last write
@@ -42,7 +44,7 @@ func (s *show) run() error {
 		{"Cleaning up", s.clean},
 	} {
 		s.step++
-		s.out.say("\n%d. %s\n", s.step, part.title)
+		s.out.Say("\n%d. %s\n", s.step, part.title)
 		if err := part.do(); err != nil {
 			return fmt.Errorf("step %d of the demo (%s): %w", s.step, strings.ToLower(part.title), err)
 		}
@@ -91,7 +93,7 @@ func (s *show) refusedTo(client demoClient, status int, code, what, method, path
 	if !slices.Contains(codes, code) {
 		return fmt.Errorf("%s: refused with %v, not with %s", what, codes, code)
 	}
-	s.out.say("   refused (%d %s): %s\n", status, code, what)
+	s.out.Say("   refused (%d %s): %s\n", status, code, what)
 	return nil
 }
 

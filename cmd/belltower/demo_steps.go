@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 const (
@@ -24,7 +26,7 @@ func (s *show) schedule() (err error) {
 	if err != nil {
 		return err
 	}
-	s.out.say("   %q on %s (%s), %d seats\n", s.meeting.text("title"), when(s.meeting.text("start_time")), demoZone, s.meeting.number("capacity"))
+	s.out.Say("   %q on %s (%s), %d seats\n", s.meeting.text("title"), when(s.meeting.text("start_time")), demoZone, s.meeting.number("capacity"))
 	return nil
 }
 
@@ -83,7 +85,7 @@ func (s *show) register(user, name, email string) (object, error) {
 		"user_id": user, "name": name, "email": email, "phone": "+43 1 234 5678", "time_zone": demoZone,
 	})
 	if err == nil {
-		s.out.say("   %s is %s\n", name, p.text("status"))
+		s.out.Say("   %s is %s\n", name, p.text("status"))
 	}
 	return p, err
 }
@@ -120,7 +122,7 @@ func (s *show) repeat() error {
 	if again.body.text("id") != first.body.text("id") || again.header.Get("Idempotent-Replayed") != "true" {
 		return errors.New("the repeated request was done again")
 	}
-	s.out.say("   Dora is %s, and asked for twice with the same Idempotency-Key she is there once\n", again.body.text("status"))
+	s.out.Say("   Dora is %s, and asked for twice with the same Idempotency-Key she is there once\n", again.body.text("status"))
 	dora["name"] = "Theodora"
 	if err := s.refusedTo(client, 422, "idempotency_key_reused", "the same key for another request", "POST", s.event()+"/participants", dora); err != nil {
 		return err
@@ -128,7 +130,7 @@ func (s *show) repeat() error {
 	if _, err := s.do(204, "DELETE", "/v1/participants/"+first.body.text("id"), nil); err != nil {
 		return err
 	}
-	s.out.say("   Dora is removed\n")
+	s.out.Say("   Dora is removed\n")
 	return nil
 }
 
@@ -139,7 +141,7 @@ func (s *show) announce() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   to %d participants, by e-mail and SMS\n", made.number("recipients"))
+	s.out.Say("   to %d participants, by e-mail and SMS\n", made.number("recipients"))
 	_, err = s.until("all are sent", s.event()+"/notifications", all("SENT", 6))
 	return err
 }
@@ -167,7 +169,7 @@ func (s *show) remind() error {
 		if err != nil {
 			return err
 		}
-		s.out.say("   %s's was due at %s and sent %s later\n", p.text("name"), due.Format("15:04:05.000 MST"), began.Sub(due).Round(time.Millisecond))
+		s.out.Say("   %s's was due at %s and sent %s later\n", p.text("name"), due.Format("15:04:05.000 MST"), began.Sub(due).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -186,7 +188,7 @@ func (s *show) addReminderDueSoon() error {
 			return err
 		case got.status == 201:
 			s.after = got.token()
-			s.out.say("   the course is moved, so that it is due in %s\n", soon)
+			s.out.Say("   the course is moved, so that it is due in %s\n", soon)
 			return nil
 		case got.status != 422 || soon > time.Minute:
 			return fmt.Errorf("a reminder due in %s was answered with %d: %v", soon, got.status, got.body)
@@ -214,7 +216,7 @@ func (s *show) move() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   it is now on %s; the two reminders go out on %s\n", when(moved.text("start_time")), when(pending.items()[0].text("scheduled_time")))
+	s.out.Say("   it is now on %s; the two reminders go out on %s\n", when(moved.text("start_time")), when(pending.items()[0].text("scheduled_time")))
 	return nil
 }
 
@@ -231,13 +233,13 @@ func (s *show) decline() error {
 	for _, p := range line.items() {
 		confirmed = append(confirmed, p.text("name"))
 	}
-	s.out.say("   Bob's seat is %s; confirmed are %s\n", answered.text("status"), strings.Join(confirmed, " and "))
+	s.out.Say("   Bob's seat is %s; confirmed are %s\n", answered.text("status"), strings.Join(confirmed, " and "))
 	cancelled, err := s.until("Bob's reminder is cancelled", "/v1/notifications?participant_id="+s.bob.text("id")+"&status=CANCELLED",
 		func(list object) bool { return len(list.items()) > 0 })
 	if err != nil {
 		return err
 	}
-	s.out.say("   Bob's reminder on %s is cancelled\n", when(cancelled.items()[0].text("scheduled_time")))
+	s.out.Say("   Bob's reminder on %s is cancelled\n", when(cancelled.items()[0].text("scheduled_time")))
 	_, err = s.until("the next in line has a reminder", s.event()+"/notifications?status=PENDING", all("PENDING", 2))
 	return err
 }
@@ -255,12 +257,12 @@ func (s *show) stopAndSend() error {
 	if _, err := s.until("two are due", s.event()+"/notifications?status=READY", all("READY", 2)); err != nil {
 		return err
 	}
-	s.out.say("   the processor is %s; two messages are due and wait\n", stopped.text("state"))
+	s.out.Say("   the processor is %s; two messages are due and wait\n", stopped.text("state"))
 	swept, err := s.do(200, "POST", "/v1/notifications/send-due", nil)
 	if err != nil {
 		return err
 	}
-	s.out.say("   by hand: sent %d, failed %d, still due %d\n", swept.number("sent"), swept.number("failed"), swept.number("still_due"))
+	s.out.Say("   by hand: sent %d, failed %d, still due %d\n", swept.number("sent"), swept.number("failed"), swept.number("still_due"))
 	if swept.number("sent") != 2 {
 		return fmt.Errorf("sent %d by hand, not 2", swept.number("sent"))
 	}
@@ -268,7 +270,7 @@ func (s *show) stopAndSend() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   the processor is %s\n", started.text("state"))
+	s.out.Say("   the processor is %s\n", started.text("state"))
 	return nil
 }
 
@@ -289,7 +291,7 @@ func (s *show) cancel() error {
 	if _, err := s.until("both are told", sent, all("SENT", len(before.items())+2)); err != nil {
 		return err
 	}
-	s.out.say("   the two pending reminders are cancelled\n")
+	s.out.Say("   the two pending reminders are cancelled\n")
 	return s.refused(409, "event_cancelled", "a change to a cancelled event", "PATCH", s.event(), object{"title": "Another"})
 }
 
@@ -308,7 +310,7 @@ func (s *show) statistics() error {
 }
 
 // sayStatistics shows what /v1/stats has answered.
-func sayStatistics(out *lines, stats object) {
+func sayStatistics(out *terminal.Lines, stats object) {
 	participants, notifications := stats.inner("participants"), stats.inner("notifications")
 	for _, line := range []struct{ name, counts string }{
 		{"events", counts(stats.inner("events"), "total", "upcoming", "ongoing", "past", "cancelled")},
@@ -318,7 +320,7 @@ func sayStatistics(out *lines, stats object) {
 			"PENDING", "READY", "SENDING", "SENT", "DELIVERED", "FAILED", "CANCELLED")},
 		{"conservation", counts(stats.inner("conservation"), "due", "final", "in_flight", "holes")},
 	} {
-		out.say("   %-13s  %s\n", line.name, line.counts)
+		out.Say("   %-13s  %s\n", line.name, line.counts)
 	}
 }
 
@@ -327,7 +329,7 @@ func (s *show) clean() error {
 	if err != nil {
 		return err
 	}
-	s.out.say("   %d notifications that are final are cleared\n", cleared.number("removed"))
+	s.out.Say("   %d notifications that are final are cleared\n", cleared.number("removed"))
 	if cleared.number("removed") == 0 {
 		return errors.New("nothing was cleared")
 	}
@@ -337,6 +339,6 @@ func (s *show) clean() error {
 	if err := s.refused(404, "event_not_found", "a look at the deleted event", "GET", s.event(), nil); err != nil {
 		return err
 	}
-	s.out.say("   the event is deleted; all this took %s\n", time.Since(s.began).Round(100*time.Millisecond))
+	s.out.Say("   the event is deleted; all this took %s\n", time.Since(s.began).Round(100*time.Millisecond))
 	return nil
 }

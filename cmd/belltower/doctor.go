@@ -15,6 +15,7 @@ import (
 
 	"github.com/belltower/belltower/internal/cli"
 	"github.com/belltower/belltower/internal/client"
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // finding is what one check of the doctor's says.
@@ -138,11 +139,11 @@ func (e *examination) tell(out io.Writer, asJSON bool) error {
 			return fmt.Errorf("print the findings: %w", err)
 		}
 	} else {
-		to := &lines{out: out}
+		to := &terminal.Lines{Out: out}
 		for _, f := range e.findings {
-			to.say("%-8s %-13s %s\n", f.State, f.Check, f.Found)
+			to.Say("%-8s %-13s %s\n", f.State, f.Check, f.Found)
 			if f.Advice != "" {
-				to.say("%22s → %s\n", "", f.Advice)
+				to.Say("%22s → %s\n", "", f.Advice)
 			}
 		}
 	}

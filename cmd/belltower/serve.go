@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // drainTime bounds how long requests and sends in flight may take to end.
@@ -45,40 +47,40 @@ func serveCommand(env []string, o output) *cobra.Command {
 
 // serve runs the service until ctx ends, then drains it.
 func serve(ctx context.Context, s settings, o output, logger *slog.Logger) error {
-	stdout := &lines{out: o.out}
+	stdout := &terminal.Lines{Out: o.out}
 	service, err := start(ctx, s, stdout, logger)
 	if err != nil {
 		return err
 	}
-	stdout.say("Belltower %s\n", version())
-	stdout.say("  address        %s\n", service.url)
-	stdout.say("  API reference  %s/docs\n", service.url)
-	stdout.say("  data           %s\n", s.data)
+	stdout.Say("Belltower %s\n", version())
+	stdout.Say("  address        %s\n", service.url)
+	stdout.Say("  API reference  %s/docs\n", service.url)
+	stdout.Say("  data           %s\n", s.data)
 	if service.esdb != nil {
-		stdout.say("  EventStoreDB   %s (to read)\n", service.esdb.connectionString(s.esdb))
+		stdout.Say("  EventStoreDB   %s (to read)\n", service.esdb.connectionString(s.esdb))
 	}
 	if service.profiles != nil {
-		stdout.say("  profiles       http://%s/debug/pprof/\n", service.profiles.address)
+		stdout.Say("  profiles       http://%s/debug/pprof/\n", service.profiles.address)
 	}
 	switch {
 	case s.adminToken != "":
-		stdout.say("  admin token    from %s\n", adminTokenVariable)
+		stdout.Say("  admin token    from %s\n", adminTokenVariable)
 	case service.madeToken != "":
-		stdout.say("  admin token    %s   (shown this once; kept in %s)\n", service.madeToken, service.tokenFile)
+		stdout.Say("  admin token    %s   (shown this once; kept in %s)\n", service.madeToken, service.tokenFile)
 	default:
-		stdout.say("  admin token    kept in %s\n", service.tokenFile)
+		stdout.Say("  admin token    kept in %s\n", service.tokenFile)
 	}
-	stdout.say("  time zones     %s, %s\n", service.zones.Version, service.zones.Source)
+	stdout.Say("  time zones     %s, %s\n", service.zones.Version, service.zones.Source)
 	printed := false
 	for _, c := range service.channels {
-		stdout.say("  channel        %s\n", carrier(c))
+		stdout.Say("  channel        %s\n", carrier(c))
 		printed = printed || c.Provider == "console"
 	}
 	if s.publicURL == "" && s.smtp.server != "" {
-		stdout.say("  public URL     none: mails have no link to end them; see --public-url\n")
+		stdout.Say("  public URL     none: mails have no link to end them; see --public-url\n")
 	}
 	if printed {
-		stdout.say("The console channel delivers to nobody: each message is a line of JSON here.\n")
+		stdout.Say("The console channel delivers to nobody: each message is a line of JSON here.\n")
 	}
 
 	var failed error

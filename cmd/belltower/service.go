@@ -122,14 +122,16 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		return nil, err
 	}
 	v.closers = append(v.closers, v.reminders.Close)
+	rebuilder := newRebuilder(map[string]rebuildable{httpapi.ReadModels: modelsIn{Models: models, dir: s.data}, httpapi.Planner: v.reminders}, logger)
+	v.closers = append(v.closers, rebuilder.close)
 	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	v.url = "http://" + listener.Addr().String()
 	v.server = httpapi.Server(httpapi.New(httpapi.Options{
-		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Channels: names(v.channels),
-		Tokens: append([]httpapi.Token{{Name: adminName, Value: v.token}}, s.tokens...),
+		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Rebuilder: rebuilder, Channels: names(v.channels),
+		Tokens: append([]httpapi.Token{{Name: httpapi.AdminName, Value: v.token}}, s.tokens...),
 		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: links.read, TimeZones: v.zones,
 	}))
 	if s.esdb.listen != "" {

@@ -201,22 +201,13 @@ func (s *settings) checkTokens(env map[string]string) error {
 	return nil
 }
 
-// database is where read models are kept; the zero Target is the data folder.
-func (s *settings) database() sqldb.Target {
-	target, err := sqldb.Parse(s.readModels)
-	if err != nil || !target.Shared() {
-		return sqldb.Target{} // a wrong one was refused
-	}
-	return target
-}
-
 // sharedDatabase is the database that instances on one store keep the planner's
 // table and the keys in; the zero Target: they stand in folders.
 func (s *settings) sharedDatabase() sqldb.Target {
-	if s.store == embeddedStore {
+	if s.store == embeddedStore || !s.rows.Shared() {
 		return sqldb.Target{}
 	}
-	return s.database()
+	return s.rows
 }
 
 // keysDatabase is the database that keeps the keys; the zero Target: keys.db does.
@@ -236,9 +227,7 @@ func (s *settings) keyFolder() string {
 }
 
 // reservedNames are actors that no token may be named after.
-var reservedNames = map[string]bool{adminName: true, "belltower": true, "participant": true}
-
-const adminName = "admin"
+var reservedNames = map[string]bool{httpapi.AdminName: true, "belltower": true, "participant": true}
 
 // parseTokens reads name:token,… . What it says of a mistake never shows a token.
 func parseTokens(list string) ([]httpapi.Token, error) {
@@ -296,7 +285,7 @@ func environment(env []string) map[string]string {
 
 // unknownVariables gives the names that look like settings and are none.
 func unknownVariables(env map[string]string) []string {
-	known := map[string]bool{configVariable: true}
+	known := map[string]bool{configVariable: true, intoVariable: true}
 	for _, name := range slices.Concat(secretVariables, cli.Variables) {
 		known[name] = true
 	}

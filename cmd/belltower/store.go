@@ -12,6 +12,7 @@ import (
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
 	"github.com/belltower/belltower/internal/durable"
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // storeCommand is what is done with a log alone.
@@ -82,9 +83,9 @@ func storeServe(ctx context.Context, data string, s esdbSettings, o output) (err
 	if err != nil {
 		return err
 	}
-	stdout := &lines{out: o.out}
-	stdout.say("Belltower %s serves a log to EventStoreDB's clients\n", version())
-	stdout.say("  address        %s\n", served.connectionString(s))
-	stdout.say("  data           %s\n", data)
+	stdout := &terminal.Lines{Out: o.out}
+	stdout.Say("Belltower %s serves a log to EventStoreDB's clients\n", version())
+	stdout.Say("  address        %s\n", served.connectionString(s))
+	stdout.Say("  data           %s\n", data)
 	return served.waitFor(ctx)
 }

@@ -4,6 +4,8 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 func versionCommand(o output) *cobra.Command {
@@ -12,10 +14,10 @@ func versionCommand(o output) *cobra.Command {
 		Short: "Show the version",
 		Args:  noArguments("version"),
 		RunE: func(*cobra.Command, []string) error {
-			out := &lines{out: o.out}
-			out.say("Belltower %s\n", version())
-			out.say("  built with  %s for %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			out.say("  time zones  %s, linked in\n", linkedZonesVersion())
+			out := &terminal.Lines{Out: o.out}
+			out.Say("Belltower %s\n", version())
+			out.Say("  built with  %s for %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			out.Say("  time zones  %s, linked in\n", linkedZonesVersion())
 			return nil
 		},
 	}

@@ -121,7 +121,7 @@ func (b *body) annotate(cmd *cobra.Command, parent ...string) {
 
 // told says a problem as people read it: every fault on a line, by the flag that
 // it came from.
-func (a *app) told(cmd *cobra.Command, p *client.Problem) error {
+func told(cmd *cobra.Command, p *client.Problem) error {
 	text := strings.Replace(p.Error(), "; see errors", "", 1) // they follow
 	for _, f := range p.Errors {
 		name := f.Field

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/belltower/belltower/internal/client"
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // Exit codes of these commands, beside 0 for what is done and 1 for what could not be.
@@ -55,8 +56,8 @@ type Options struct {
 
 // Commands are the commands that ask a service.
 func Commands(o Options) []*cobra.Command {
-	app := &app{Options: o, in: terminalOf(o.In), out: terminalOf(o.Out).coloured(o.Env), err: terminalOf(o.Err)}
-	app.Err = &undivided{to: o.Err}
+	app := &app{Options: o, in: screenOf(o.In), out: screenOf(o.Out).coloured(o.Env), err: screenOf(o.Err)}
+	app.Err = &terminal.Lines{Out: o.Err}
 	all := []*cobra.Command{
 		app.events(), app.participants(), app.reminders(), app.notifications(),
 		app.announce(), app.processor(), app.stats(), app.watch(),
@@ -77,9 +78,9 @@ type app struct {
 	connection Connection
 	json       bool
 	quiet      bool
-	in         terminal
-	out        terminal
-	err        terminal
+	in         screen
+	out        screen
+	err        screen
 }
 
 // group is a command that only has commands below it.
@@ -135,12 +136,12 @@ func (a *app) does(what func(ctx context.Context, c *client.Client, args []strin
 			return err
 		}
 		defer client.CloseIdle()
-		return a.explained(cmd, what(cmd.Context(), c, args))
+		return Explained(cmd, what(cmd.Context(), c, args))
 	}
 }
 
-// explained gives err its exit code, and says it as people read it.
-func (a *app) explained(cmd *cobra.Command, err error) error {
+// Explained gives err, of a client's, its exit code, and says it as people read it.
+func Explained(cmd *cobra.Command, err error) error {
 	var (
 		coded       *Error
 		problem     *client.Problem
@@ -156,7 +157,7 @@ func (a *app) explained(cmd *cobra.Command, err error) error {
 		if problem.Status >= 500 || problem.Temporary() {
 			code = ExitUnreachable
 		}
-		return &Error{code, a.told(cmd, problem)}
+		return &Error{code, told(cmd, problem)}
 	case errors.As(err, &unreachable):
 		return &Error{ExitUnreachable, fmt.Errorf("%w\n  Is 'belltower serve' running there? --url or %s names another address", err, urlVariable)}
 	}

@@ -51,7 +51,7 @@ const (
 	narrowest = 8 // columns that a cut cell keeps
 )
 
-func (t *table) print(to io.Writer, on terminal) error {
+func (t *table) print(to io.Writer, on screen) error {
 	widths := t.widths()
 	if fits := on.columns; fits > 0 && !t.fit(widths, fits) {
 		return t.blocks(to, on, fits)
@@ -140,7 +140,7 @@ func total(widths []int) int {
 }
 
 // blocks prints each row as lines of a title and a value.
-func (t *table) blocks(to io.Writer, on terminal, fits int) error {
+func (t *table) blocks(to io.Writer, on screen, fits int) error {
 	for i, row := range t.rows {
 		var pairs details
 		for j, c := range t.columns {
@@ -166,7 +166,7 @@ func (d *details) add(name, value string) {
 }
 
 // print puts them below one another, with long values broken to what fits; 0: everything does.
-func (d details) print(to io.Writer, on terminal, fits int) error {
+func (d details) print(to io.Writer, on screen, fits int) error {
 	longest := 0
 	for _, one := range d {
 		longest = max(longest, displaywidth.String(one.name))

@@ -11,9 +11,9 @@ import (
 )
 
 // fixed is a terminal of that width.
-func fixed(width int) terminal { return terminal{columns: width} }
+func fixed(width int) screen { return screen{columns: width} }
 
-func printed(t require.TestingT, table *table, on terminal) string {
+func printed(t require.TestingT, table *table, on screen) string {
 	var out strings.Builder
 	require.NoError(t, table.print(&out, on))
 	return out.String()
@@ -30,7 +30,7 @@ func TestTables(t *testing.T) {
 	require.Equal(t, `ID        TITLE                              PLACE           SEATS
 23dda44e  Bell-ringing course for beginners  鐘樓 the tower  12
 45b4e0a2  Évensong 👩‍👩‍👧                        –               7
-`, printed(t, bells(), terminal{}), "in a pipe")
+`, printed(t, bells(), screen{}), "in a pipe")
 	require.Equal(t, `ID        TITLE           PLACE           SEATS
 23dda44e  Bell-ringing …  鐘樓 the tower  12
 45b4e0a2  Évensong 👩‍👩‍👧     –               7

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/eventstore/esdb"
+	"github.com/belltower/belltower/internal/rowdiff"
 	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/internal/sqldb/sqldbtest"
 	"github.com/belltower/belltower/keys"
@@ -79,20 +80,20 @@ func (s *sharing) compareShared() {
 	require.NoError(t, b.Fold(t.Context(), projections.Source{Store: store, Keys: ring}, func(projections.Progress) {}))
 	defer b.Close()
 	live := liveGeneration(t, shared)
-	var found projections.Compared
+	var rows int64
 	require.NoError(t, shared.View(t.Context(), live, func(have *projections.View) error {
 		return anew.View(t.Context(), b.Generation(), func(want *projections.View) error {
 			if have.Position != want.Position {
 				return fmt.Errorf("the rows show the log up to %s, and it ends at %s", have.Position, want.Position)
 			}
-			found, err = projections.Compare(t.Context(), have, want, func(d projections.Difference) bool {
+			rows, err = projections.Compare(t.Context(), want, have, func(d rowdiff.Difference) error {
 				s.ledger.blame(diverged, "read models: %s", d)
-				return true
+				return nil
 			})
 			return err
 		})
 	}))
-	require.Positive(t, found.Rows)
+	require.Positive(t, rows)
 }
 
 func liveGeneration(t *testing.T, d *projections.Database) int64 {
