@@ -69,12 +69,12 @@ type stream[T any, S State[T]] struct {
 	noted    notes
 	cost     atomic.Int64 // of what the state was folded from
 
-	lastID       uuid.UUID            // of the fact at last
-	since        int64                // facts since a snapshot was made
-	distrusted   bool                 // snapshots of this stream led astray
-	fromSnapshot bool                 // the state began as one
-	saving       atomic.Bool          // a snapshot is being written
-	kept         atomic.Pointer[kept] // the one that was made last
+	lastID     uuid.UUID            // of the fact at last
+	since      int64                // facts since a snapshot was made
+	distrusted bool                 // snapshots of this stream led astray
+	keeps      atomic.Bool          // there are snapshots
+	saving     atomic.Bool          // one is being written
+	kept       atomic.Pointer[kept] // the one that was made last
 }
 
 func (s *stream[T, S]) folded() int64 { return s.cost.Load() }
@@ -402,7 +402,7 @@ func (s *stream[T, S]) begin(ctx context.Context) ([]eventstore.Record, error) {
 		return nil, err
 	}
 	s.state, s.last = S(new(T)), eventstore.NoStream
-	s.position, s.latest, s.noted, s.since, s.fromSnapshot = eventstore.Start, time.Time{}, notes{}, 0, false
+	s.position, s.latest, s.noted, s.since = eventstore.Start, time.Time{}, notes{}, 0
 	s.cost.Store(0)
 	if len(page) < s.h.page || s.distrusted {
 		return page, nil
@@ -418,7 +418,8 @@ func (s *stream[T, S]) begin(ctx context.Context) ([]eventstore.Record, error) {
 			return page, nil
 		}
 	}
-	s.state, s.last, s.latest, s.noted, s.fromSnapshot = r.state, r.last, r.latest, noted, true
+	s.state, s.last, s.latest, s.noted = r.state, r.last, r.latest, noted
+	s.keeps = true
 	s.cost.Store(r.cost)
 	return r.page, nil
 }
