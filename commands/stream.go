@@ -72,7 +72,7 @@ type stream[T any, S State[T]] struct {
 	lastID     uuid.UUID            // of the fact at last
 	since      int64                // facts since a snapshot was made
 	distrusted bool                 // snapshots of this stream led astray
-	keeps      atomic.Bool          // there are snapshots
+	keeps      bool                 // there are snapshots
 	saving     atomic.Bool          // one is being written
 	kept       atomic.Pointer[kept] // the one that was made last
 }
