@@ -51,6 +51,18 @@ func (r *roster) ParticipantsFrom(ordinal int) iter.Seq[*Participant] {
 	}
 }
 
+// Line are those who wait behind a place, the first of the line first.
+func (r *roster) Line(behind int64) iter.Seq[*Participant] {
+	return func(yield func(*Participant) bool) {
+		from := sort.Search(len(r.line), func(i int) bool { return r.inOrder[r.line[i]].Line > behind })
+		for _, n := range r.line[from:] {
+			if !yield(r.shown(r.opened(n))) {
+				return
+			}
+		}
+	}
+}
+
 // shown is p with the stamp of the last advance of the line, which is not
 // written to all who wait, as there may be 100,000 of them.
 func (r *roster) shown(p *Participant) *Participant {
