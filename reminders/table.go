@@ -282,12 +282,32 @@ func (t *table) rows(ctx context.Context, where string, args ...any) ([]row, err
 
 // openOf gives what is open for a participant of an event.
 func (t *table) openOf(ctx context.Context, event, participant string) ([]Open, error) {
-	rows, err := t.rows(ctx, "event = ? AND participant = ?", event, participant)
-	open := make([]Open, len(rows))
-	for i, r := range rows {
-		open[i] = Open{NotificationID: r.ID, ParticipantID: r.Participant}
+	open, err := t.openOfThese(ctx, event, []string{participant})
+	if err != nil {
+		return nil, err
 	}
-	return open, err
+	return open[0], nil
+}
+
+// openOfThese gives what is open for each of some participants of an event.
+func (t *table) openOfThese(ctx context.Context, event string, participants []string) ([][]Open, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	open := make([][]Open, len(participants))
+	for i, participant := range participants {
+		err := sqlitex.Execute(t.conn, "SELECT id FROM open WHERE event = ? AND participant = ?", &sqlitex.ExecOptions{
+			Args: []any{event, participant}, ResultFunc: func(s *sqlite.Stmt) error {
+				open[i] = append(open[i], Open{NotificationID: s.ColumnText(0), ParticipantID: participant})
+				return nil
+			}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return open, nil
 }
 
 // due gives the first PENDING rows of a channel that are due at now.

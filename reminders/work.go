@@ -19,6 +19,9 @@ type work struct {
 	again        bool // the event changed meanwhile: once more from the start
 }
 
+// fresh tells whether nothing was done yet.
+func (w work) fresh() bool { return w.participant == "" && !w.checked && w.ordinal == 0 }
+
 // addWork asks for an event to be planned; called within change.
 func (t *table) addWork(event string) error {
 	return t.exec("INSERT INTO work VALUES (?, '', '', 0, 0, 0) ON CONFLICT DO UPDATE SET again = 1", event)
