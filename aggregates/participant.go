@@ -47,6 +47,9 @@ type Participant struct {
 	// When each address came, and each channel of the participant's own choice.
 	emailSince, phoneSince, pushSince time.Time
 	chosen                            []time.Time
+
+	contacted int64 // revision of the fact that Contact stands in
+	unread    bool  // restored from a snapshot, and Contact not yet read from there
 }
 
 // channels is p's own choice: those given, or e-mail.
@@ -64,6 +67,7 @@ func (p *Participant) contact(c events.Personal, channels []string, zone, locale
 	since(&p.emailSince, c.Email, at)
 	since(&p.phoneSince, c.Phone, at)
 	since(&p.pushSince, c.PushToken, at)
+	p.contacted, p.unread = at.Revision, false
 	before, chosen := p.channels(), p.chosen
 	p.Contact, p.Channels, p.TimeZone, p.Locale, p.EmailDigest = c, channels, zone, locale, digest
 	p.chosen = make([]time.Time, len(p.channels()))

@@ -37,13 +37,21 @@ func (e *Event) Register(participantID string, c ContactFields, now Now) ([]even
 		return nil, ErrEventCancelled
 	case !now.Time.Before(e.EndTime):
 		return nil, ErrEventEnded
-	case e.byID[participantID] != nil, e.byUser[c.UserID] != nil, e.byDigest[digest] != nil:
+	case e.taken(participantID, c.UserID, digest):
 		return nil, ErrDuplicateParticipant
 	}
 	return []events.Fact{events.ParticipantRegistered{
 		EventID: e.ID, ParticipantID: participantID, UserID: c.UserID, Channels: channels,
 		TimeZone: c.TimeZone, Locale: c.Locale, EmailDigest: digest, Waitlisted: e.full(), Personal: personal,
 	}}, nil
+}
+
+// taken tells whether somebody on the event has one of these.
+func (e *Event) taken(participantID, userID, digest string) bool {
+	_, id := e.byID[participantID]
+	_, user := e.byUser[userID]
+	_, address := e.byDigest[digest]
+	return id || user || address
 }
 
 func (f *faults) email(given string, now Now) (email, digest string) {
@@ -92,7 +100,7 @@ func (e *Event) ChangeContact(participantID string, c ContactPatch, now Now) ([]
 	if err := applyContact(&next, c, now); err != nil {
 		return nil, err
 	}
-	if other := e.byDigest[next.EmailDigest]; other != nil && other.ID != p.ID {
+	if other, ok := e.byDigest[next.EmailDigest]; ok && int(other) != p.Ordinal {
 		return nil, ErrDuplicateParticipant
 	}
 	if samePersonal(next.Personal, p.Contact) && slices.Equal(next.Channels, p.Channels) &&

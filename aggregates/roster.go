@@ -11,31 +11,52 @@ import (
 // MaxPromotions is how many are promoted in one write; PromoteWaiting does the rest.
 const MaxPromotions = 200
 
-// roster is who is on the event, who has a seat and who waits for one.
+// roster is who is on the event, who has a seat and who waits for one. A
+// participant who changes is put there anew: what inOrder points to never
+// changes, so that whoever copies the pointers has all as it was.
 type roster struct {
-	byID      map[string]*Participant
-	byUser    map[string]*Participant
-	byDigest  map[string]*Participant
+	byID      map[string]int32 // ordinals
+	byUser    map[string]int32
+	byDigest  map[string]int32
 	inOrder   []*Participant // by ordinal; nil where one was removed
 	confirmed int
-	line      []*Participant // by Participant.Line
-	// advanced is when the first of the line last left it. Everybody who was
-	// behind moved up then: see shown.
-	advanced Stamp
+	line      []int32 // ordinals, by Participant.Line
+	advances  advances
+
+	contacts Contacts // of those who were restored without theirs
+	failed   error    // of contacts
 }
 
 // Participant finds one by id. What it points to must not be changed, and is
 // as of now: after the next fact, ask again.
 func (r *roster) Participant(id string) (*Participant, bool) {
-	p, ok := r.byID[id]
-	return r.shown(p), ok
+	n, ok := r.byID[id]
+	if !ok {
+		return nil, false
+	}
+	return r.shown(r.opened(n)), true
 }
 
 // Participants are all who are on the event, in order of registration.
-func (r *roster) Participants() iter.Seq[*Participant] {
+func (r *roster) Participants() iter.Seq[*Participant] { return r.ParticipantsFrom(0) }
+
+// ParticipantsFrom are those of that ordinal and later, in order of registration.
+func (r *roster) ParticipantsFrom(ordinal int) iter.Seq[*Participant] {
 	return func(yield func(*Participant) bool) {
-		for _, p := range r.inOrder {
-			if p != nil && !yield(r.shown(p)) {
+		for n := ordinal; n < len(r.inOrder); n++ {
+			if r.inOrder[n] != nil && !yield(r.shown(r.opened(int32(n)))) {
+				return
+			}
+		}
+	}
+}
+
+// Line are those who wait behind a place, the first of the line first.
+func (r *roster) Line(behind int64) iter.Seq[*Participant] {
+	return func(yield func(*Participant) bool) {
+		from := sort.Search(len(r.line), func(i int) bool { return r.inOrder[r.line[i]].Line > behind })
+		for _, n := range r.line[from:] {
+			if !yield(r.shown(r.opened(n))) {
 				return
 			}
 		}
@@ -45,11 +66,15 @@ func (r *roster) Participants() iter.Seq[*Participant] {
 // shown is p with the stamp of the last advance of the line, which is not
 // written to all who wait, as there may be 100,000 of them.
 func (r *roster) shown(p *Participant) *Participant {
-	if p == nil || p.Status != Waitlisted || p.Changed.Revision >= r.advanced.Revision {
+	if p.Status != Waitlisted {
+		return p
+	}
+	at, ok := r.advances.of(p)
+	if !ok || p.Changed.Revision >= at.Revision {
 		return p
 	}
 	moved := *p
-	moved.Changed = r.advanced
+	moved.Changed = at
 	return &moved
 }
 
@@ -74,8 +99,8 @@ func (r *roster) Place(p *Participant) int {
 }
 
 func (r *roster) place(p *Participant) (int, bool) {
-	i := sort.Search(len(r.line), func(i int) bool { return r.line[i].Line >= p.Line })
-	return i, i < len(r.line) && r.line[i].ID == p.ID
+	i := sort.Search(len(r.line), func(i int) bool { return r.inOrder[r.line[i]].Line >= p.Line })
+	return i, i < len(r.line) && int(r.line[i]) == p.Ordinal
 }
 
 // full tells whether the next to come has to wait.
@@ -91,8 +116,8 @@ func (e *Event) promotions(capacity, confirmed int) []events.Fact {
 		n = min(n, max(capacity-confirmed, 0))
 	}
 	var facts []events.Fact
-	for _, p := range e.line[:n] {
-		facts = append(facts, events.ParticipantPromoted{EventID: e.ID, ParticipantID: p.ID})
+	for _, ordinal := range e.line[:n] {
+		facts = append(facts, events.ParticipantPromoted{EventID: e.ID, ParticipantID: e.inOrder[ordinal].ID})
 	}
 	return facts
 }
@@ -106,42 +131,64 @@ func (e *Event) PromoteWaiting() ([]events.Fact, error) {
 	return e.promotions(e.Capacity, e.confirmed), nil
 }
 
+// change puts a participant there anew, changed at at, and gives what of it may be written to.
+func (r *roster) change(id string, at Stamp) (p *Participant, ok bool) {
+	n, ok := r.byID[id]
+	if !ok {
+		return nil, false
+	}
+	changed := *r.inOrder[n]
+	changed.Changed, changed.Own = at, at
+	r.inOrder[n] = &changed
+	return &changed, true
+}
+
 func (r *roster) registered(f events.ParticipantRegistered, at Stamp) {
 	if r.byID == nil {
-		r.byID, r.byUser, r.byDigest = map[string]*Participant{}, map[string]*Participant{}, map[string]*Participant{}
+		r.byID, r.byUser, r.byDigest = map[string]int32{}, map[string]int32{}, map[string]int32{}
 	}
 	p := &Participant{
 		ID: f.ParticipantID, EventID: f.EventID, UserID: f.UserID, Response: NeedsAction,
 		Ordinal: len(r.inOrder), Registered: at, Changed: at, Own: at,
 	}
 	p.contact(f.Personal, f.Channels, f.TimeZone, f.Locale, f.EmailDigest, at)
-	r.byID[p.ID], r.byUser[p.UserID] = p, p
-	if p.EmailDigest != "" {
-		r.byDigest[p.EmailDigest] = p
-	}
 	r.inOrder = append(r.inOrder, p)
+	r.index(p)
 	r.admit(p, f.Waitlisted, at)
 }
 
+// index lets p be found.
+func (r *roster) index(p *Participant) {
+	n := int32(p.Ordinal)
+	r.byID[p.ID], r.byUser[p.UserID] = n, n
+	if p.EmailDigest != "" {
+		r.byDigest[p.EmailDigest] = n
+	}
+}
+
 func (r *roster) contactChanged(f events.ParticipantContactChanged, at Stamp) {
-	p, ok := r.byID[f.ParticipantID]
+	p, ok := r.change(f.ParticipantID, at)
 	if !ok {
 		return
 	}
 	if p.EmailDigest != f.EmailDigest {
-		if r.byDigest[p.EmailDigest] == p {
-			delete(r.byDigest, p.EmailDigest)
-		}
+		forget(r.byDigest, p.EmailDigest, p)
 		if f.EmailDigest != "" {
-			r.byDigest[f.EmailDigest] = p
+			r.byDigest[f.EmailDigest] = int32(p.Ordinal)
 		}
 	}
 	p.contact(f.Personal, f.Channels, f.TimeZone, f.Locale, f.EmailDigest, at)
-	p.Changed, p.Own = at, at
+}
+
+// forget takes p out of an index, unless another stands in its place.
+func forget(index map[string]int32, name string, p *Participant) {
+	if n, ok := index[name]; ok && int(n) == p.Ordinal {
+		delete(index, name)
+	}
 }
 
 func (r *roster) responded(f events.ParticipantResponded, at Stamp) {
-	p, ok := r.byID[f.ParticipantID]
+	p, ok := r.change(f.ParticipantID, at)
 	if !ok {
 		return
 	}
@@ -153,19 +200,17 @@ func (r *roster) responded(f events.ParticipantResponded, at Stamp) {
 		p.Returned = at
 		r.admit(p, f.Waitlisted, at)
 	}
-	p.Changed, p.Own = at, at
 }
 
 func (r *roster) optedOut(id string, at Stamp) {
-	if p, ok := r.byID[id]; ok {
+	if p, ok := r.change(id, at); ok {
 		p.OptedOut, p.LastOptedOut = true, at
-		p.Changed, p.Own = at, at
 	}
 }
 
 // optedIn lets p be reminded of what was due meanwhile, as one who comes back does.
 func (r *roster) optedIn(id string, at Stamp) {
-	p, ok := r.byID[id]
+	p, ok := r.change(id, at)
 	if !ok {
 		return
 	}
@@ -173,40 +218,34 @@ func (r *roster) optedIn(id string, at Stamp) {
 	if p.Status == Confirmed {
 		p.Entitled = at
 	}
-	p.Changed, p.Own = at, at
 }
 
 func (r *roster) promoted(id string, at Stamp) {
-	p, ok := r.byID[id]
-	if !ok || p.Status != Waitlisted {
+	if n, ok := r.byID[id]; !ok || r.inOrder[n].Status != Waitlisted {
 		return
 	}
+	p, _ := r.change(id, at)
 	r.release(p, at)
 	r.admit(p, false, at)
-	p.Changed, p.Own = at, at
 }
 
 func (r *roster) removed(id string, at Stamp) {
-	p, ok := r.byID[id]
+	p, ok := r.change(id, at)
 	if !ok {
 		return
 	}
 	r.release(p, at)
 	r.inOrder[p.Ordinal] = nil
 	delete(r.byID, id)
-	if r.byUser[p.UserID] == p {
-		delete(r.byUser, p.UserID)
-	}
-	if r.byDigest[p.EmailDigest] == p {
-		delete(r.byDigest, p.EmailDigest)
-	}
+	forget(r.byUser, p.UserID, p)
+	forget(r.byDigest, p.EmailDigest, p)
 }
 
 // admit gives p a seat or the last place in the line.
 func (r *roster) admit(p *Participant, waitlisted bool, at Stamp) {
 	if waitlisted {
 		p.Status, p.Line = Waitlisted, at.Revision
-		r.line = append(r.line, p)
+		r.line = append(r.line, int32(p.Ordinal))
 		return
 	}
 	p.Status, p.Entitled = Confirmed, at
@@ -226,16 +265,20 @@ func (r *roster) release(p *Participant, at Stamp) {
 
 func (r *roster) leaveLine(p *Participant, at Stamp) {
 	i, found := r.place(p)
-	switch {
-	case !found:
-	case i == 0:
-		r.line[0] = nil
+	if !found {
+		return
+	}
+	before, behind := int64(0), i < len(r.line)-1
+	if i > 0 {
+		before = r.inOrder[r.line[i-1]].Line
+	}
+	r.advances.left(p.Line, before, behind, at)
+	if i == 0 {
 		r.line = r.line[1:]
-		r.advanced = at
-	default:
-		for _, behind := range r.line[i+1:] {
-			behind.Changed = at
-		}
+	} else {
 		r.line = slices.Delete(r.line, i, i+1)
+	}
+	if len(r.line) == 0 {
+		r.line = nil
 	}
 }

@@ -3,8 +3,6 @@
 package commands
 
 import (
-	"time"
-
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
@@ -73,13 +71,6 @@ type Answer[V any] struct {
 	Position eventstore.Position // of that fact or one soon after it
 	Replayed bool                // an earlier request with the same key was answered again
 	Appended int                 // facts
-}
-
-// noted is what a stream remembers of a keyed request.
-type noted struct {
-	body     string
-	revision int64 // of its last fact
-	at       time.Time
 }
 
 // EventStream names the stream of an event.

@@ -76,44 +76,6 @@ func submit[T any, S State[T]](ctx context.Context, h *Handler, name string, j *
 	}
 }
 
-// Until is where a fold ends: behind a revision, or behind the last fact that
-// happened at a time or before.
-type Until struct {
-	Revision *int64
-	Time     *time.Time
-}
-
-var (
-	// ErrBeyondEnd says that a stream has no such revision yet.
-	ErrBeyondEnd = errors.New("commands: revision beyond the stream's end")
-	// ErrBeforeStart says that a stream had no facts then.
-	ErrBeforeStart = errors.New("commands: before the stream's first fact")
-)
-
-// At folds a stream up to a point in its past; the state is the caller's. The
-// revision is that of the last fact folded.
-func At[T any, S State[T]](ctx context.Context, h *Handler, name string, until Until) (S, int64, error) {
-	state, last := S(new(T)), eventstore.NoStream
-	stop := errors.New("until")
-	err := h.readFacts(ctx, name, 0, func(r eventstore.Record, f events.Fact, m events.Metadata) error {
-		if (until.Revision != nil && r.Revision > *until.Revision) || (until.Time != nil && m.OccurredAt.After(*until.Time)) {
-			return stop
-		}
-		state.Evolve(f, aggregates.Stamp{Revision: r.Revision, At: m.OccurredAt})
-		last = r.Revision
-		return nil
-	})
-	switch {
-	case err != nil && !errors.Is(err, stop):
-		return nil, 0, fmt.Errorf("fold %s: %w", name, err)
-	case last == eventstore.NoStream:
-		return nil, 0, ErrBeforeStart
-	case until.Revision != nil && last < *until.Revision:
-		return nil, 0, ErrBeyondEnd
-	}
-	return state, last, nil
-}
-
 // Entry is a fact as callers may see it.
 type Entry struct {
 	Record   eventstore.Record
@@ -143,30 +105,4 @@ func (h *Handler) History(ctx context.Context, name string, from int64, limit in
 		}
 	}
 	return entries, nil
-}
-
-// pageSize is how many records are read at once.
-const pageSize = 1000
-
-// readFacts hands over a stream's facts from revision from on, in order.
-func (h *Handler) readFacts(ctx context.Context, name string, from int64, each func(eventstore.Record, events.Fact, events.Metadata) error) error {
-	for {
-		records, err := h.o.Store.ReadStream(ctx, name, from, pageSize)
-		if err != nil {
-			return err
-		}
-		for _, r := range records {
-			f, m, err := h.decode(r)
-			if err != nil {
-				return err
-			}
-			if err := each(r, f, m); err != nil {
-				return err
-			}
-		}
-		if len(records) < pageSize {
-			return nil
-		}
-		from += int64(len(records))
-	}
 }

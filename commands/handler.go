@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -34,6 +35,9 @@ type Options struct {
 	// FactID makes the id of the next fact of a stream, never the same twice;
 	// random ones where nil.
 	FactID func(stream string) uuid.UUID
+	// Snapshots, where set, keeps states of long streams.
+	Snapshots Snapshots
+	Logger    *slog.Logger // of Snapshots; slog.Default() where nil
 	// Admit, where set, is called before a command takes its place in its stream's
 	// line: who simulates orders commands with it.
 	Admit func(cmd interface{ Stream() string })
@@ -52,8 +56,10 @@ const (
 type Handler struct {
 	o     Options
 	gate  gate
-	limit int64 // of the cache
-	batch int   // facts that one write holds at most
+	limit int64  // of the cache
+	batch int    // facts that one write holds at most
+	page  int    // records that are read at once
+	saver *saver // nil: no snapshots are made
 
 	mu      sync.Mutex
 	closed  bool
@@ -76,18 +82,29 @@ func NewHandler(o Options) *Handler {
 	if o.FactID == nil {
 		o.FactID = func(string) uuid.UUID { return uuid.New() }
 	}
-	return &Handler{
-		o: o, limit: maxCost, batch: maxWriteFacts, gate: newGate(),
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	h := &Handler{
+		o: o, limit: maxCost, batch: maxWriteFacts, page: pageSize, gate: newGate(),
 		streams: map[string]*list.Element{}, recent: list.New(),
 	}
+	if o.Snapshots != nil {
+		h.saver = newSaver()
+	}
+	return h
 }
 
 // Close waits for commands under way; later ones are refused with eventstore.ErrClosed.
 func (h *Handler) Close() {
 	h.mu.Lock()
+	closed := h.closed
 	h.closed = true
 	h.mu.Unlock()
 	h.serving.Wait()
+	if h.saver != nil && !closed {
+		h.saver.close()
+	}
 }
 
 // now is the present time as decisions see it.

@@ -61,19 +61,19 @@ func TestInstancesAgreeWithTheLog(t *testing.T) {
 		}
 
 		ctx := context.Background()
-		folded, last, err := At[aggregates.Event](ctx, w.Handler, "event-e", Until{})
+		whole, last, err := folded(ctx, w.Handler, "event-e", Until{})
 		require.NoError(r, err)
 		require.Equal(r, appended, last, "every fact in the log was answered for, and every answer's facts are there")
 		for _, h := range handlers {
 			// Compared inside, as the state must not be kept.
 			same, err := View[aggregates.Event](ctx, h, "event-e", func(e *aggregates.Event, end int64) bool {
-				return end == last && assert.ObjectsAreEqual(folded, e)
+				return end == last && assert.ObjectsAreEqual(whole, e)
 			})
 			require.NoError(r, err)
 			require.True(r, same, "an instance holds another state than the log")
 		}
 		for revision := range last + 1 {
-			e, _, err := At[aggregates.Event](ctx, w.Handler, "event-e", Until{Revision: &revision})
+			e, _, err := folded(ctx, w.Handler, "event-e", Until{Revision: &revision})
 			require.NoError(r, err)
 			require.LessOrEqual(r, e.ConfirmedCount(), e.Capacity, "at revision %d", revision)
 		}

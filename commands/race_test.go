@@ -87,7 +87,7 @@ func raceForSeats(t *testing.T, w *world) {
 	}
 	require.Len(t, revisions, people, "each of the pairs has exactly one winner")
 
-	e, last, err := At[aggregates.Event](context.Background(), w.Handler, "event-e", Until{})
+	e, last, err := folded(context.Background(), w.Handler, "event-e", Until{})
 	require.NoError(t, err)
 	require.EqualValues(t, people, last)
 	require.Equal(t, []int{seats, people - seats}, []int{e.ConfirmedCount(), e.WaitingCount()})

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
@@ -46,6 +48,7 @@ type job[S any] struct {
 	revision int64
 	position eventstore.Position
 	replayed bool
+	past     *note       // to be answered from the state as it was after this
 	waitFor  []*Handover // before the caller is told
 }
 
@@ -64,8 +67,15 @@ type stream[T any, S State[T]] struct {
 	position eventstore.Position
 	latest   time.Time // of the last fact
 	awaited  int64     // revision of a fact that may still come, as nobody knows what became of its append
-	noted    map[string]noted
+	noted    notes
 	cost     atomic.Int64 // of what the state was folded from
+
+	lastID     uuid.UUID            // of the fact at last
+	since      int64                // facts since a snapshot was made
+	distrusted bool                 // snapshots of this stream led astray
+	keeps      bool                 // there are snapshots
+	saving     atomic.Bool          // one is being written
+	kept       atomic.Pointer[kept] // the one that was made last
 }
 
 func (s *stream[T, S]) folded() int64 { return s.cost.Load() }
@@ -124,9 +134,14 @@ func (s *stream[T, S]) show(looks []*job[S]) {
 		answerAll(looks, outOfTime(ctx, err))
 		return
 	}
-	for _, j := range looks {
+	for i, j := range looks {
 		if j.err = j.ctx.Err(); j.err == nil {
 			j.look(s.state, s.last)
+		}
+		if err := failed(s.state); err != nil {
+			s.distrust(err)
+			s.show(looks[i:])
+			return
 		}
 		j.answered()
 	}
@@ -143,7 +158,10 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 		}
 		write := write{expected: s.last}
 		n, err := s.fill(ctx, &write, jobs)
-		if err != nil && n > 1 {
+		if failed := failed(s.state); failed != nil {
+			s.distrust(failed)
+			continue
+		} else if err != nil && n > 1 {
 			s.drop()
 			jobs = jobs[:n-1] // the last of the n alone is in the way
 			continue
@@ -167,12 +185,17 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 				s.drop()
 				return answerAll(jobs[:n], outOfTime(ctx, err))
 			}
-			s.position = position
+			s.position, s.lastID = position, write.records[len(write.records)-1].ID
+			s.keepSnapshot()
 		}
 		for _, j := range jobs[:n] {
 			j.position = s.position
 			j.waitFor = s.h.gate.supersede(s.name, j.facts)
-			j.answered()
+			if j.past != nil {
+				s.answerFromPast(j)
+			} else {
+				j.answered()
+			}
 		}
 		return n
 	}
@@ -220,7 +243,7 @@ func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n in
 		}
 		now := s.h.now()
 		now.Time = later(now.Time, s.latest)
-		j.facts, j.replayed = nil, false
+		j.facts, j.replayed, j.past = nil, false, nil
 		if j.err = j.ctx.Err(); j.err != nil {
 			continue
 		}
@@ -237,11 +260,11 @@ func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n in
 // the job; an error means that the write can't go on.
 func (s *stream[T, S]) decideOne(ctx context.Context, w *write, j *job[S], now aggregates.Now) error {
 	if j.request != nil {
-		if before, ok := s.noted[j.request.Key]; ok {
+		if before, ok := s.noted.find(j.request.Key); ok {
 			if before.revision > w.expected && before.revision < s.last {
 				return errWriteFirst
 			}
-			s.replay(ctx, j, before)
+			s.replay(j, before)
 			return nil
 		}
 	}
@@ -306,7 +329,7 @@ func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Tim
 		s.evolve(f, s.last+1, at, len(records[i].Data)+len(metadata))
 	}
 	if j.request != nil {
-		s.note(*j.request, s.last, at)
+		s.noted.add(*j.request, s.last, at)
 	}
 	return nil
 }
@@ -315,29 +338,35 @@ func (s *stream[T, S]) evolve(f events.Fact, revision int64, at time.Time, size 
 	s.state.Evolve(f, aggregates.Stamp{Revision: revision, At: at})
 	s.last, s.latest = revision, at
 	s.cost.Add(1 + int64(size/unitBytes))
-}
-
-func (s *stream[T, S]) note(r events.Request, revision int64, at time.Time) {
-	if s.noted == nil {
-		s.noted = map[string]noted{}
-	}
-	s.noted[r.Key] = noted{body: r.Body, revision: revision, at: at}
+	s.since++
 }
 
 // replay answers a keyed request from the state as it was after the first time.
-func (s *stream[T, S]) replay(ctx context.Context, j *job[S], before noted) {
-	if before.body != j.request.Body {
+func (s *stream[T, S]) replay(j *job[S], before note) {
+	if before.body != digestOf(j.request.Body) {
 		j.err = aggregates.ErrKeyReused
 		return
 	}
-	state := s.state
-	if before.revision < s.last {
-		if state, _, j.err = At[T, S](ctx, s.h, s.name, Until{Revision: &before.revision}); j.err != nil {
-			return
-		}
-	}
 	j.revision, j.replayed = before.revision, true
-	j.see(state, before.at)
+	if before.revision < s.last {
+		j.past = &before
+		return
+	}
+	j.see(s.state, before.at)
+}
+
+// answerFromPast answers from the state at an earlier revision, which takes
+// time that no other waits for.
+func (s *stream[T, S]) answerFromPast(j *job[S]) {
+	s.h.serving.Add(1)
+	go func() {
+		defer s.h.serving.Done()
+		_, j.err = At[T, S](j.ctx, s.h, s.name, Until{Revision: &j.past.revision}, func(state S, _ int64) struct{} {
+			j.see(state, j.past.at)
+			return struct{}{}
+		})
+		j.answered()
+	}()
 }
 
 // catchUp makes the state that of the stream's end.
@@ -345,19 +374,64 @@ func (s *stream[T, S]) catchUp(ctx context.Context) error {
 	if s.state != nil && s.h.o.Store.Exclusive() && s.last >= s.awaited {
 		return nil
 	}
-	if s.state == nil {
-		s.state, s.last = S(new(T)), eventstore.NoStream
-		s.position, s.latest, s.noted = eventstore.Start, time.Time{}, nil
-		s.cost.Store(0)
+	page, err := s.begin(ctx)
+	if err != nil {
+		return err
 	}
-	return s.h.readFacts(ctx, s.name, s.last+1, func(r eventstore.Record, f events.Fact, m events.Metadata) error {
+	err = s.h.readOn(ctx, s.name, page, func(r eventstore.Record, f events.Fact, m events.Metadata) error {
+		s.position, s.lastID = r.Position, r.ID
+		if r.Revision <= s.last { // it is in the snapshot
+			return nil
+		}
 		s.evolve(f, r.Revision, m.OccurredAt, len(r.Data)+len(r.Metadata))
-		s.position = r.Position
 		if m.Request != nil {
-			s.note(*m.Request, r.Revision, m.OccurredAt)
+			s.noted.add(*m.Request, r.Revision, m.OccurredAt)
 		}
 		return nil
 	})
+	if err == nil {
+		s.keepSnapshot()
+	}
+	return err
+}
+
+// begin gives the first records that the state may lack, and a state where there is none.
+func (s *stream[T, S]) begin(ctx context.Context) ([]eventstore.Record, error) {
+	if s.state != nil {
+		return s.h.o.Store.ReadStream(ctx, s.name, s.last+1, s.h.page)
+	}
+	page, err := s.h.o.Store.ReadStream(ctx, s.name, 0, s.h.page)
+	if err != nil {
+		return nil, err
+	}
+	s.state, s.last = S(new(T)), eventstore.NoStream
+	s.position, s.latest, s.noted, s.since = eventstore.Start, time.Time{}, notes{}, 0
+	s.cost.Store(0)
+	if len(page) < s.h.page || s.distrusted {
+		return page, nil
+	}
+	r, ok := restore[T, S](ctx, s.h, s.name, Until{})
+	if !ok {
+		return page, nil
+	}
+	var noted notes
+	for _, part := range r.parts {
+		if err := decodeNotes(part, noted.put); err != nil {
+			s.h.o.Logger.Warn("a snapshot can't be used: the stream is folded from its beginning", "stream", s.name, "error", err)
+			return page, nil
+		}
+	}
+	s.state, s.last, s.latest, s.noted = r.state, r.last, r.latest, noted
+	s.keeps = true
+	s.cost.Store(r.cost)
+	return r.page, nil
+}
+
+// distrust has the state folded from the log alone.
+func (s *stream[T, S]) distrust(err error) {
+	s.h.o.Logger.Warn("a snapshot led astray: the stream is folded from its beginning", "stream", s.name, "error", err)
+	s.distrusted = true
+	s.drop()
 }
 
 // drop forgets the state: it holds facts that were not appended, or lacks some that were.

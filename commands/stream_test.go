@@ -147,7 +147,7 @@ func TestEvictionUnderLoad(t *testing.T) {
 		require.NoError(t, (<-answered).err)
 	}
 	for i := range streams {
-		e, last, err := At[aggregates.Event](t.Context(), w.Handler, fmt.Sprint("event-e", i), Until{})
+		e, last, err := folded(t.Context(), w.Handler, fmt.Sprint("event-e", i), Until{})
 		require.NoError(t, err)
 		require.EqualValues(t, people, last)
 		require.Equal(t, []int{3, people - 3}, []int{e.ConfirmedCount(), e.WaitingCount()})
@@ -197,7 +197,7 @@ func TestAt(t *testing.T) {
 		w.must(register(fmt.Sprint("p", i)))
 	}
 	at := func(u Until) (int, int64, error) {
-		e, last, err := At[aggregates.Event](t.Context(), w.Handler, "event-e", u)
+		e, last, err := folded(t.Context(), w.Handler, "event-e", u)
 		if err != nil {
 			return 0, last, err
 		}
@@ -218,7 +218,7 @@ func TestAt(t *testing.T) {
 	}
 	_, _, err = at(Until{Time: &before})
 	require.ErrorIs(t, err, ErrBeforeStart)
-	_, _, err = At[aggregates.Event](t.Context(), w.Handler, "event-none", Until{})
+	_, _, err = folded(t.Context(), w.Handler, "event-none", Until{})
 	require.ErrorIs(t, err, ErrBeforeStart)
 }
 

@@ -252,3 +252,12 @@ func register(name string) RegisterParticipant {
 func retitle(title string) ChangeEvent {
 	return ChangeEvent{EventID: "e", Patch: aggregates.EventPatch{Title: aggregates.Patch[string]{Given: true, Value: title}}}
 }
+
+// folded gives the event as At sees it.
+func folded(ctx context.Context, h *Handler, name string, until Until) (e *aggregates.Event, last int64, err error) {
+	e, err = At[aggregates.Event](ctx, h, name, until, func(state *aggregates.Event, revision int64) *aggregates.Event {
+		last = revision
+		return state
+	})
+	return e, last, err
+}

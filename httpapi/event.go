@@ -3,8 +3,6 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/belltower/belltower/aggregates"
@@ -106,11 +104,7 @@ func (s *server) getEvents(c *call) (*answer, error) {
 
 func (s *server) getEvent(c *call) (*answer, error) {
 	q := c.query()
-	asOf, past := q.text("as_of")
-	until, err := parseAsOf(asOf)
-	if past && err != nil {
-		q.refuse("as_of", "bad_value", "must be a revision or a time in RFC 3339")
-	}
+	until := q.asOf()
 	if err := q.end(); err != nil {
 		return nil, err
 	}
@@ -118,8 +112,10 @@ func (s *server) getEvent(c *call) (*answer, error) {
 	if !ok {
 		return nil, aggregates.ErrEventNotFound
 	}
-	if past {
-		return s.eventAsOf(c, id, until)
+	if until != nil {
+		return eventAt(c, s, id, *until, func(e *aggregates.Event) (*answer, error) {
+			return resource(http.StatusOK, eventResource(e), e.Changed.Revision), nil
+		})
 	}
 	e, err := s.o.Models.Event(c.Context(), id)
 	if err != nil {
@@ -134,36 +130,6 @@ func missing(err error, what *aggregates.Refusal) error {
 		return what
 	}
 	return err
-}
-
-var digits = regexp.MustCompile(`^[0-9]+$`)
-
-func parseAsOf(s string) (until commands.Until, err error) {
-	if digits.MatchString(s) {
-		revision, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			revision = 1<<63 - 1 // as good as any that no stream has
-		}
-		return commands.Until{Revision: &revision}, nil
-	}
-	t, err := parseQueryTime(s)
-	return commands.Until{Time: &t}, err
-}
-
-func (s *server) eventAsOf(c *call, id string, until commands.Until) (*answer, error) {
-	if err := s.eventExists(c, id); err != nil {
-		return nil, err
-	}
-	e, _, err := commands.At[aggregates.Event](c.Context(), s.o.Commands, commands.EventStream(id), until)
-	switch {
-	case errors.Is(err, commands.ErrBeyondEnd):
-		return nil, errBeyondEnd
-	case errors.Is(err, commands.ErrBeforeStart):
-		return nil, aggregates.ErrEventNotFound
-	case err != nil:
-		return nil, err
-	}
-	return resource(http.StatusOK, eventResource(e), e.Changed.Revision), nil
 }
 
 // eventExists asks the event's own stream, as the past that is about to be

@@ -107,9 +107,17 @@ func (s *server) notifications(c *call, f projections.NotificationFilter, page p
 }
 
 func (s *server) getNotification(c *call) (*answer, error) {
+	q := c.query()
+	until := q.asOf()
+	if err := q.end(); err != nil {
+		return nil, err
+	}
 	id, ok := c.uuid("id")
 	if !ok {
 		return nil, aggregates.ErrNotificationNotFound
+	}
+	if until != nil {
+		return s.notificationAsOf(c, id, *until)
 	}
 	n, err := s.o.Models.Notification(c.Context(), id)
 	if err != nil {

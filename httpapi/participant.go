@@ -73,13 +73,16 @@ func (s *server) getParticipants(c *call) (*answer, error) {
 		Status: q.oneOf("status", aggregates.Confirmed, aggregates.Waitlisted, aggregates.Released),
 	}
 	f.Query = q.search("q")
-	page := q.page()
+	page, until := q.page(), q.asOf()
 	if err := q.end(); err != nil {
 		return nil, err
 	}
 	id, ok := c.uuid("id")
 	if !ok {
 		return nil, aggregates.ErrEventNotFound
+	}
+	if until != nil {
+		return s.participantsAsOf(c, id, *until, f, page)
 	}
 	l, err := s.o.Models.Participants(c.Context(), id, f, page)
 	if err != nil {
@@ -89,9 +92,17 @@ func (s *server) getParticipants(c *call) (*answer, error) {
 }
 
 func (s *server) getParticipant(c *call) (*answer, error) {
+	q := c.query()
+	until := q.asOf()
+	if err := q.end(); err != nil {
+		return nil, err
+	}
 	id, ok := c.uuid("id")
 	if !ok {
 		return nil, aggregates.ErrParticipantNotFound
+	}
+	if until != nil {
+		return s.participantAsOf(c, id, *until)
 	}
 	p, err := s.o.Models.Participant(c.Context(), id)
 	if err != nil {

@@ -59,13 +59,16 @@ func (s *server) postReminder(c *call) (*answer, error) {
 
 func (s *server) getReminders(c *call) (*answer, error) {
 	q := c.query()
-	page := q.page()
+	page, until := q.page(), q.asOf()
 	if err := q.end(); err != nil {
 		return nil, err
 	}
 	id, ok := c.uuid("id")
 	if !ok {
 		return nil, aggregates.ErrEventNotFound
+	}
+	if until != nil {
+		return s.remindersAsOf(c, id, *until, page)
 	}
 	l, err := s.o.Models.Reminders(c.Context(), id, page)
 	if err != nil {
@@ -80,22 +83,32 @@ func (s *server) getReminders(c *call) (*answer, error) {
 // getReminder answers from the event's stream: no list holds so many reminders
 // that a query of its own would be worth it.
 func (s *server) getReminder(c *call) (*answer, error) {
+	q := c.query()
+	until := q.asOf()
+	if err := q.end(); err != nil {
+		return nil, err
+	}
 	eventID, id, err := s.reminderIn(c)
 	if err != nil {
 		return nil, err
 	}
-	var refusal error
-	a, err := commands.View(c.Context(), s.o.Commands, commands.EventStream(eventID), func(e *aggregates.Event, _ int64) *answer {
+	see := func(e *aggregates.Event) (*answer, error) {
 		if !e.Exists() {
-			refusal = aggregates.ErrEventNotFound
-			return nil
+			return nil, aggregates.ErrEventNotFound
 		}
 		r, ok := e.Reminder(id)
 		if !ok {
-			refusal = aggregates.ErrReminderNotFound
-			return nil
+			return nil, aggregates.ErrReminderNotFound
 		}
-		return resource(http.StatusOK, reminderResource(eventID, r), r.Added.Revision)
+		return resource(http.StatusOK, reminderResource(eventID, r), r.Added.Revision), nil
+	}
+	if until != nil {
+		return eventAt(c, s, eventID, *until, see)
+	}
+	var refusal error
+	a, err := commands.View(c.Context(), s.o.Commands, commands.EventStream(eventID), func(e *aggregates.Event, _ int64) (a *answer) {
+		a, refusal = see(e)
+		return a
 	})
 	if err != nil {
 		return nil, err

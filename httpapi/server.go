@@ -116,7 +116,7 @@ func (s *server) routes() []route {
 
 		{method: "POST", path: "/v1/events/{id}/participants", handle: s.postParticipant},
 		{method: "GET", path: "/v1/events/{id}/participants", query: true, handle: s.getParticipants},
-		{method: "GET", path: "/v1/participants/{id}", handle: s.getParticipant},
+		{method: "GET", path: "/v1/participants/{id}", query: true, handle: s.getParticipant},
 		{method: "PATCH", path: "/v1/participants/{id}", handle: s.patchParticipant},
 		{method: "DELETE", path: "/v1/participants/{id}", handle: s.deleteParticipant},
 		{method: "POST", path: "/v1/participants/{id}/rsvp", handle: s.postRSVP},
@@ -126,7 +126,7 @@ func (s *server) routes() []route {
 
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
 		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},
-		{method: "GET", path: "/v1/events/{id}/reminders/{rid}", handle: s.getReminder},
+		{method: "GET", path: "/v1/events/{id}/reminders/{rid}", query: true, handle: s.getReminder},
 		{method: "DELETE", path: "/v1/events/{id}/reminders/{rid}", handle: s.deleteReminder},
 		{method: "POST", path: "/v1/events/{id}/announcements", handle: s.postAnnouncement},
 
@@ -134,7 +134,7 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/v1/notifications", query: true, handle: s.getNotifications},
 		{method: "DELETE", path: "/v1/notifications", query: true, handle: s.deleteNotifications},
 		{method: "POST", path: "/v1/notifications/send-due", handle: s.postSendDue},
-		{method: "GET", path: "/v1/notifications/{id}", handle: s.getNotification},
+		{method: "GET", path: "/v1/notifications/{id}", query: true, handle: s.getNotification},
 		{method: "POST", path: "/v1/notifications/{id}/retry", handle: s.retryNotification},
 		{method: "POST", path: "/v1/notifications/{id}/cancel", handle: s.cancelNotification},
 

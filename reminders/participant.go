@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,32 +23,28 @@ func (p *planner) planTouched(ctx context.Context, touch touches, behind bool) (
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	var mu sync.Mutex
-	later := map[string]bool{}
 	for event, t := range touch {
 		if t.whole || behind {
+			mu.Lock()
 			wholes = append(wholes, event)
+			mu.Unlock()
 			continue
 		}
-		for participant := range t.participants {
-			group.Go(func() error {
-				var left leftOut
-				err := p.planOne(groupCtx, event, participant, &left)
-				if err == nil {
-					err = left.err
-				}
-				if unreadable(err) {
-					mu.Lock()
-					defer mu.Unlock()
-					later[event] = true
-				}
-				return p.setAside(event, err)
-			})
-		}
+		group.Go(func() error {
+			var left leftOut
+			err := p.planThese(groupCtx, event, slices.Collect(maps.Keys(t.participants)), &left)
+			if err == nil {
+				err = left.err
+			}
+			if unreadable(err) {
+				mu.Lock()
+				defer mu.Unlock()
+				wholes = append(wholes, event)
+			}
+			return p.setAside(event, err)
+		})
 	}
 	err = group.Wait()
-	for event := range later {
-		wholes = append(wholes, event)
-	}
 	return wholes, err
 }
 
@@ -65,34 +63,52 @@ func (l *leftOut) note(err error) {
 	}
 }
 
-// planOne plans one participant.
-func (p *planner) planOne(ctx context.Context, event, participant string, left *leftOut) error {
+// planThese plans some participants of an event, as they are at one moment.
+func (p *planner) planThese(ctx context.Context, event string, participants []string, left *leftOut) error {
 	type seen struct {
-		wanted  []events.NotificationScheduled
-		reason  string
+		wanted [][]events.NotificationScheduled
+		reason []string
+
 		promote bool
 	}
 	now, err := commands.View(ctx, p.commands, commands.EventStream(event), func(e *aggregates.Event, _ int64) seen {
-		who, _ := e.Participant(participant)
-		return seen{Wanted(e, who, p.kinds), whyNot(e, who), canPromote(e)}
+		s := seen{promote: canPromote(e)}
+		for _, id := range participants {
+			who, _ := e.Participant(id)
+			s.wanted, s.reason = append(s.wanted, Wanted(e, who, p.kinds)), append(s.reason, whyNot(e, who))
+		}
+		return s
 	})
 	if err != nil {
 		return err
 	}
-	open, err := p.table.openOf(ctx, event, participant)
+	open, err := p.table.openOfThese(ctx, event, participants)
 	if err != nil {
 		return fmt.Errorf("read what is open: %w", err)
 	}
-	schedule, cancel := Plan(now.wanted, open, now.reason)
-	for _, c := range cancel {
-		if err := p.do(ctx, c, left); err != nil {
-			return err
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(together)
+	for i := range participants {
+		schedule, cancel := Plan(now.wanted[i], open[i], now.reason[i])
+		if len(schedule)+len(cancel) == 0 {
+			continue
 		}
+		group.Go(func() error {
+			for _, c := range cancel {
+				if err := p.do(groupCtx, c, left); err != nil {
+					return err
+				}
+			}
+			for _, c := range schedule {
+				if err := p.do(groupCtx, c, left); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	for _, c := range schedule {
-		if err := p.do(ctx, c, left); err != nil {
-			return err
-		}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if now.promote {
 		return p.promote(ctx, event)

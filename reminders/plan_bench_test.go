@@ -2,10 +2,12 @@ package reminders
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,9 +24,88 @@ import (
 
 var roster = flag.Int("roster", 2000, "how many participants the event of BenchmarkPlan has")
 
-// BenchmarkPlan is one event with many participants, on disk: a reminder is
-// added, then the event moves. While it is planned, small events are planned
-// too: other-ms is how long the slowest of them waited.
+// small plans and sends small events one after another, and keeps how long each waited.
+type small struct {
+	b       *testing.B
+	handler *commands.Handler
+	r       *Reminders
+	start   time.Time
+	n       int
+	sent    sync.Map // event → chan time.Time
+	phase   string
+	plan    map[string][]time.Duration // until the reminder is planned
+	send    map[string][]time.Duration // until the announcement, due at once, is at the provider
+}
+
+func (s *small) ask(c commands.Command[*aggregates.Event]) {
+	_, err := commands.Do(context.Background(), s.handler, c, system(c.Stream()), nothing[*aggregates.Event])
+	require.NoError(s.b, err)
+}
+
+func (s *small) schedule(id string) {
+	s.ask(commands.ScheduleEvent{EventID: id, Fields: aggregates.EventFields{
+		Title: id, Description: id, CreatorID: "c", StartTime: s.start, EndTime: s.start.Add(time.Hour), TimeZone: "UTC",
+	}})
+}
+
+// deliver is the channel's.
+func (s *small) deliver(m channels.Message) {
+	if at, ok := s.sent.Load(m.Event.UID); ok {
+		at.(chan time.Time) <- time.Now()
+	}
+}
+
+// one has a small event planned, and sent to.
+func (s *small) one() {
+	s.n++
+	id := fmt.Sprint("small-", s.n)
+	at := make(chan time.Time, 1)
+	s.sent.Store(id, at)
+	defer s.sent.Delete(id)
+	s.schedule(id)
+	s.ask(commands.RegisterParticipant{EventID: id, ParticipantID: id + "-p", Contact: contactOf(id)})
+	asked := time.Now()
+	s.ask(commands.AddReminder{EventID: id, ReminderID: "r-" + id})
+	for n := 0; n == 0; time.Sleep(200 * time.Microsecond) {
+		open, err := s.r.table.openOf(context.Background(), id, id+"-p")
+		require.NoError(s.b, err)
+		n = len(open)
+	}
+	s.plan[s.phase] = append(s.plan[s.phase], time.Since(asked))
+	asked = time.Now()
+	s.ask(commands.Announce{EventID: id, AnnouncementID: "a-" + id, Fields: aggregates.AnnouncementFields{Message: "Hi"}})
+	s.send[s.phase] = append(s.send[s.phase], (<-at).Sub(asked))
+}
+
+// during takes a phase's time, and has small events planned and sent to until it ends.
+func (s *small) during(phase string, work func() error) time.Duration {
+	s.phase = phase
+	began, done := time.Now(), make(chan error, 1)
+	go func() { done <- work() }()
+	for {
+		s.one()
+		select {
+		case err := <-done:
+			require.NoError(s.b, err)
+			return time.Since(began)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (s *small) report(phase string) {
+	at := func(d []time.Duration, share float64) float64 {
+		slices.Sort(d)
+		return float64(d[min(len(d)-1, int(share*float64(len(d))))].Microseconds()) / 1000
+	}
+	plan, send := s.plan[phase], s.send[phase]
+	s.b.Logf("%-9s others, ms: planned p50 %6.1f p99 %6.1f, sent p50 %6.1f p99 %6.1f (%d of them)",
+		phase, at(plan, .5), at(plan, .99), at(send, .5), at(send, .99), len(plan))
+}
+
+// BenchmarkPlan is one event with many participants, on disk: they register, a
+// reminder is added, the event moves, an announcement is made and sent, and it is deleted. Meanwhile
+// small events are planned and sent to, as they are alone before.
 func BenchmarkPlan(b *testing.B) {
 	ctx, end := context.WithCancel(context.Background())
 	dir, logger := b.TempDir(), slog.New(slog.DiscardHandler)
@@ -34,87 +115,72 @@ func BenchmarkPlan(b *testing.B) {
 	ring, err := keys.Open(ctx, dir)
 	require.NoError(b, err)
 	defer func() { require.NoError(b, ring.Close()) }()
-	registered := []channels.Registration{{Name: "email", Kind: channels.Email, Channel: &scripted{}}}
-	handler := commands.NewHandler(commands.Options{Store: log, Keys: ring, Now: time.Now, Channels: Kinds(registered)})
-	defer handler.Close()
-	r, err := New(Options{Commands: handler, Store: log, Channels: registered, Dir: dir, Now: time.Now, Logger: logger})
+	s := &small{b: b, start: time.Now().Add(48 * time.Hour), plan: map[string][]time.Duration{}, send: map[string][]time.Duration{}}
+	channel := &scripted{}
+	channel.setAnswer(func(_ context.Context, m channels.Message, n int) channels.Result {
+		s.deliver(m)
+		return accepted(n)
+	})
+	registered := []channels.Registration{{Name: "email", Kind: channels.Email, Channel: channel}}
+	s.handler = commands.NewHandler(commands.Options{Store: log, Keys: ring, Now: time.Now, Channels: Kinds(registered)})
+	defer s.handler.Close()
+	s.r, err = New(Options{Commands: s.handler, Store: log, Channels: registered, Dir: dir, Now: time.Now, Logger: logger})
 	require.NoError(b, err)
-	defer func() { require.NoError(b, r.Close()) }()
+	defer func() { require.NoError(b, s.r.Close()) }()
 	var running sync.WaitGroup
-	running.Go(func() { require.NoError(b, r.Run(ctx, time.Minute)) })
+	running.Go(func() { require.NoError(b, s.r.Run(ctx, time.Minute)) })
 	defer running.Wait()
 	defer end()
+	planned := func() error { return s.r.planned(ctx) }
 
-	start := time.Now().Add(48 * time.Hour)
-	schedule := func(id string) {
-		_, err := commands.Do(ctx, handler, commands.ScheduleEvent{EventID: id, Fields: aggregates.EventFields{
-			Title: id, Description: id, CreatorID: "c", StartTime: start, EndTime: start.Add(time.Hour), TimeZone: "UTC",
-		}}, system(id), nothing[*aggregates.Event])
-		require.NoError(b, err)
-	}
-	join := func(event, id string) error {
-		_, err := commands.Do(ctx, handler, commands.RegisterParticipant{EventID: event, ParticipantID: id, Contact: contactOf(id)}, system(id), nothing[*aggregates.Event])
-		return err
-	}
-	remind := func(event string) {
-		_, err := commands.Do(ctx, handler, commands.AddReminder{EventID: event, ReminderID: "r-" + event}, system(event), nothing[*aggregates.Event])
-		require.NoError(b, err)
-	}
-	small := 0
-	// planned waits until all is planned, and plans small events meanwhile.
-	planned := func() (took, slowest time.Duration) {
-		began, done := time.Now(), make(chan error, 1)
-		go func() { done <- r.planned(ctx) }()
-		for {
-			select {
-			case err := <-done:
-				require.NoError(b, err)
-				return time.Since(began), slowest
-			case <-time.After(20 * time.Millisecond):
-			}
-			small++
-			id := fmt.Sprint("small-", small)
-			schedule(id)
-			require.NoError(b, join(id, id+"-p"))
-			asked := time.Now()
-			remind(id)
-			for n := 0; n == 0; time.Sleep(time.Millisecond) {
-				open, err := r.table.openOf(ctx, id, id+"-p")
-				require.NoError(b, err)
-				n = len(open)
-			}
-			slowest = max(slowest, time.Since(asked))
-		}
-	}
-	var adding, moving, other time.Duration
+	took := map[string]time.Duration{}
 	for round := range b.N {
 		event := fmt.Sprint("large-", round)
-		schedule(event)
-		var callers errgroup.Group
-		callers.SetLimit(256)
-		for i := range *roster {
-			callers.Go(func() error { return join(event, fmt.Sprint(event, "-", i)) })
-		}
-		require.NoError(b, callers.Wait())
-		require.NoError(b, r.planned(ctx))
-
-		remind(event)
-		took, slowest := planned()
-		adding, other = adding+took, max(other, slowest)
-		_, err := commands.Do(ctx, handler, commands.ChangeEvent{EventID: event, Patch: aggregates.EventPatch{
-			StartTime: aggregates.Patch[time.Time]{Given: true, Value: start.Add(time.Minute)},
-		}}, system(event), nothing[*aggregates.Event])
-		require.NoError(b, err)
-		took, slowest = planned()
-		moving, other = moving+took, max(other, slowest)
+		s.during("alone", func() error { time.Sleep(2 * time.Second); return nil })
+		s.schedule(event)
+		took["register"] += s.during("register", func() error {
+			var callers errgroup.Group
+			callers.SetLimit(64)
+			for i := range *roster {
+				callers.Go(func() error {
+					id := fmt.Sprint(event, "-", i)
+					_, err := commands.Do(ctx, s.handler, commands.RegisterParticipant{EventID: event, ParticipantID: id, Contact: contactOf(id)}, system(id), nothing[*aggregates.Event])
+					return err
+				})
+			}
+			return errors.Join(callers.Wait(), planned())
+		})
+		took["plan"] += s.during("plan", func() error {
+			s.ask(commands.AddReminder{EventID: event, ReminderID: "r-" + event})
+			return planned()
+		})
+		took["move"] += s.during("move", func() error {
+			s.ask(commands.ChangeEvent{EventID: event, Patch: aggregates.EventPatch{
+				StartTime: aggregates.Patch[time.Time]{Given: true, Value: s.start.Add(time.Minute)},
+			}})
+			return planned()
+		})
+		took["announce"] += s.during("announce", func() error {
+			s.ask(commands.Announce{EventID: event, AnnouncementID: "a-" + event, Fields: aggregates.AnnouncementFields{Message: "Hi"}})
+			if err := planned(); err != nil {
+				return err
+			}
+			_, err := s.r.SendDue(ctx)
+			return err
+		})
+		took["delete"] += s.during("delete", func() error {
+			s.ask(commands.DeleteEvent{EventID: event})
+			return planned()
+		})
 	}
 	var memory runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&memory)
-	all := float64(b.N * *roster)
-	b.ReportMetric(all/adding.Seconds(), "scheduled/s")
-	b.ReportMetric(all/moving.Seconds(), "moved/s")
-	b.ReportMetric(float64(other.Milliseconds()), "other-ms")
+	s.report("alone")
+	for _, phase := range []string{"register", "plan", "move", "announce", "delete"} {
+		s.report(phase)
+		b.ReportMetric(float64(b.N**roster)/took[phase].Seconds(), phase+"/s")
+	}
 	b.ReportMetric(float64(memory.HeapAlloc)/(1<<20), "heap-MiB")
 	b.ReportMetric(0, "ns/op")
 }

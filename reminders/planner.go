@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// sliceSize is how many notifications or participants of one event are planned before the next event's turn.
-	sliceSize = 500
+	// sliceSize is how many notifications or participants of one event are planned
+	// before the next event's turn: as many as share a sync.
+	sliceSize = 64
 	// abreast is how many events are planned as a whole at once.
 	abreast = 32
 	// together is how many commands wait at once, so that they share a sync.
@@ -200,6 +201,7 @@ func (p *planner) follow(ctx context.Context) error {
 		}
 	}()
 	next := ""
+	var turn turn
 	for {
 		turned, err := p.turn()
 		if err != nil {
@@ -220,7 +222,7 @@ func (p *planner) follow(ctx context.Context) error {
 			default:
 			}
 			if err == nil {
-				err = p.slices(ctx, works)
+				err = p.slices(ctx, turn.next(works))
 			}
 		} else {
 			select {

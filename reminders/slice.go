@@ -19,6 +19,29 @@ func (p *planner) slices(ctx context.Context, works []work) error {
 	return group.Wait()
 }
 
+// turns is how often events that have just come are planned before those that
+// are in the middle of it have a turn too.
+const turns = 4
+
+// next chooses the works of a turn: those that have just come, as most of them
+// are done in it, and now and then the others.
+func (t *turn) next(works []work) []work {
+	var fresh []work
+	for _, w := range works {
+		if w.fresh() {
+			fresh = append(fresh, w)
+		}
+	}
+	if t.n++; len(fresh) == 0 || t.n >= turns {
+		t.n = 0
+		return works
+	}
+	return fresh
+}
+
+// turn counts the turns since all works had one.
+type turn struct{ n int }
+
 // slice does the next part of the work on one event. Where it had to leave
 // something out, it says so, and the event is begun with again at its end.
 func (p *planner) slice(ctx context.Context, w work) error {
@@ -27,7 +50,8 @@ func (p *planner) slice(ctx context.Context, w work) error {
 	var err error
 	if !w.checked {
 		err = p.checkSlice(ctx, &w, &left)
-	} else {
+	}
+	if err == nil && w.checked { // a small event is planned in one go
 		finished, err = p.rosterSlice(ctx, &w, &left)
 	}
 	if err != nil {
@@ -96,10 +120,7 @@ func (p *planner) rosterSlice(ctx context.Context, w *work, left *leftOut) (fini
 	}
 	now, err := commands.View(ctx, p.commands, commands.EventStream(w.event), func(e *aggregates.Event, _ int64) seen {
 		s := seen{total: e.ParticipantCount(), promote: canPromote(e)}
-		for who := range e.Participants() {
-			if who.Ordinal < w.ordinal {
-				continue
-			}
+		for who := range e.ParticipantsFrom(w.ordinal) {
 			if len(s.ids) == sliceSize {
 				break
 			}
@@ -110,12 +131,7 @@ func (p *planner) rosterSlice(ctx context.Context, w *work, left *leftOut) (fini
 	if err != nil {
 		return false, err
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(together)
-	for _, id := range now.ids {
-		group.Go(func() error { return p.planOne(groupCtx, w.event, id, left) })
-	}
-	if err := group.Wait(); err != nil {
+	if err := p.planThese(ctx, w.event, now.ids, left); err != nil {
 		return false, err
 	}
 	if finished = len(now.ids) < sliceSize; finished {

@@ -23,9 +23,10 @@ const tableVersion = 3
 type table struct {
 	database
 	sizes []int // how many rows one statement takes, the most first
-	// load, put and remove are the statements for so many rows of open.
-	load, put, remove map[int]string
-	addWork           string
+	// load, put and remove are the statements for so many rows of open; openOfSome
+	// is for so many participants.
+	load, put, remove, openOfSome map[int]string
+	addWork                       string
 }
 
 // database is where the table stands: in a file of this instance's own, or on a
@@ -103,7 +104,7 @@ func bit(b bool) int64 {
 // newTable is the table in a database that speaks a dialect and takes so many
 // rows in one statement, in the order of their number, the most first; 1 is the last.
 func newTable(d database, dialect sqldb.Dialect, sizes ...int) *table {
-	t := &table{database: d, sizes: sizes, load: map[int]string{}, put: map[int]string{}, remove: map[int]string{}}
+	t := &table{database: d, sizes: sizes, load: map[int]string{}, put: map[int]string{}, remove: map[int]string{}, openOfSome: map[int]string{}}
 	changed := []string{"due", "expires", "boot", "claim_ms", "attempt", "in_doubt", "revision"}
 	for i, name := range changed {
 		changed[i] = name + " = new." + name
@@ -113,6 +114,7 @@ func newTable(d database, dialect sqldb.Dialect, sizes ...int) *table {
 		ids := sqldb.Values(1, n)
 		t.load[n] = "SELECT " + columnNames + " FROM {open} WHERE id IN " + ids
 		t.put[n] = "INSERT INTO {open} (" + columnNames + ") VALUES " + sqldb.Values(n, 11) + conflict
+		t.openOfSome[n] = "SELECT id, participant FROM {open} WHERE event = ? AND participant IN " + ids
 		t.remove[n] = "DELETE FROM {open} WHERE id IN " + ids
 	}
 	t.addWork = "INSERT INTO {work} (event, participant, notification, checked, ordinal, again) VALUES (?, '', '', 0, 0, 0)" +
@@ -254,11 +256,27 @@ func (t *table) rows(ctx context.Context, where string, args ...any) ([]row, err
 
 // openOf gives what is open for a participant of an event.
 func (t *table) openOf(ctx context.Context, event, participant string) ([]Open, error) {
-	rows, err := t.rows(ctx, "event = ? AND participant = ?", event, participant)
-	open := make([]Open, len(rows))
-	for i, r := range rows {
-		open[i] = Open{NotificationID: r.ID, ParticipantID: r.Participant}
+	open, err := t.openOfThese(ctx, event, []string{participant})
+	if err != nil {
+		return nil, err
 	}
+	return open[0], nil
+}
+
+// openOfThese gives what is open for each of some participants of an event.
+func (t *table) openOfThese(ctx context.Context, event string, participants []string) ([][]Open, error) {
+	at := make(map[string]int, len(participants))
+	for i, participant := range participants {
+		at[participant] = i
+	}
+	open := make([][]Open, len(participants))
+	err := t.portions(len(participants), func(from, size int) error {
+		args := append([]any{event}, anys(participants[from:from+size])...)
+		return t.query(ctx, t.openOfSome[size], args, func(c columns) {
+			o := Open{NotificationID: c.text(0), ParticipantID: c.text(1)}
+			open[at[o.ParticipantID]] = append(open[at[o.ParticipantID]], o)
+		})
+	})
 	return open, err
 }
 

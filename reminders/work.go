@@ -19,6 +19,9 @@ type work struct {
 // addWork asks for an event to be planned.
 func (c change) addWork(event string) error { return c.exec(c.t.addWork, event) }
 
+// fresh tells whether nothing was done yet.
+func (w work) fresh() bool { return w.participant == "" && !w.checked && w.ordinal == 0 }
+
 // advance keeps how far w has come, or ends it.
 func (c change) advance(w work, finished bool) error {
 	if !finished {

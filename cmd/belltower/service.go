@@ -23,6 +23,7 @@ import (
 	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"
 	"github.com/belltower/belltower/reminders"
+	"github.com/belltower/belltower/snapshots"
 )
 
 // register is where a channel is added: one line each.
@@ -107,8 +108,14 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		return nil, err
 	}
 	v.closers = append(v.closers, models.Close)
+	kept, err := snapshots.Open(ctx, sqldb.File(filepath.Join(s.data, snapshots.FileName)), logger)
+	if err != nil {
+		return nil, err
+	}
+	v.closers = append(v.closers, kept.Close)
 	handler := commands.NewHandler(commands.Options{
 		Store: log, Keys: ring, Now: time.Now, PhoneRegion: s.phoneRegion, Channels: reminders.Kinds(v.channels),
+		Snapshots: kept, Logger: logger,
 	})
 	v.closers = append(v.closers, func() error { handler.Close(); return nil })
 	if v.lease, err = joinOthers(ctx, log, ring, v.channels, logger); err != nil {
