@@ -26,7 +26,7 @@ type settings struct {
 	phoneRegion string
 	publicURL   string
 	zones       string // folder or zip file of time zones; empty: the newer ones of the system's and our own
-	smtp        smtpSettings
+	providers   providerSettings
 	adminToken  string // empty: one is made and kept in the data folder
 	tokens      []httpapi.Token
 
@@ -53,7 +53,7 @@ func (s *settings) flags() []setting {
 		{"phone-region", "BELLTOWER_PHONE_REGION", "", "ISO 3166 region that phone numbers without + are read in (default: they are refused)", &s.phoneRegion},
 		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages (default: no links)", &s.publicURL},
 		{"tzdata", "BELLTOWER_TZDATA", "", "folder or zip file of time zones (default: the newer ones of the system's and those linked in)", &s.zones},
-	}, s.smtp.flags()...)
+	}, s.providers.flags()...)
 }
 
 const (
@@ -153,7 +153,7 @@ func (s *settings) check(env map[string]string) error {
 	if why := wrongZones(s.zones); why != "" {
 		return s.refuse("tzdata", "%s", why)
 	}
-	if err := s.checkSMTP(env); err != nil {
+	if err := s.checkProviders(env); err != nil {
 		return err
 	}
 	return s.checkTokens(env)
