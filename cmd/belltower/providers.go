@@ -23,6 +23,7 @@ type providerSettings struct {
 	allow    string
 	smtp     smtpSettings
 	sendgrid sendGridSettings
+	twilio   twilioSettings
 
 	// What check has made of them.
 	client     *outgoing.Client
@@ -30,7 +31,7 @@ type providerSettings struct {
 }
 
 func (p *providerSettings) flags() []setting {
-	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), []setting{
+	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), []setting{
 		{"outgoing-allow", "BELLTOWER_OUTGOING_ALLOW", "", "private networks that providers may be called in, also without TLS, such as 127.0.0.0/8,10.1.0.0/16 (default: none)", &p.allow},
 	})
 }
@@ -54,7 +55,12 @@ func (s *settings) checkProviders(env map[string]string) error {
 	if err := s.checkSMTP(env); err != nil {
 		return err
 	}
-	return s.checkSendGrid()
+	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // provide registers who carries a channel; flag is the setting that names them.

@@ -134,3 +134,35 @@ func TestSendGridSettings(t *testing.T) {
 	require.Contains(t, tried.said, "id        14c5d75ce93")
 	require.Equal(t, finding{"provider", good, tried.finding.Found, ""}, tried.finding)
 }
+
+func TestTwilioSettings(t *testing.T) {
+	token := written(t, "token", hidden+"\n")
+	right := map[string]string{
+		"BELLTOWER_TWILIO_ACCOUNT": "AC00000000000000000000000000000001", "BELLTOWER_TWILIO_TOKEN_FILE": token, "BELLTOWER_TWILIO_FROM": "+15005550006",
+	}
+	refuses(t, right, map[string]refusal{
+		"a wrong account": {map[string]string{"BELLTOWER_TWILIO_ACCOUNT": "SK1"}, "--twilio-account (BELLTOWER_TWILIO_ACCOUNT): twilio: the account is no SID"},
+		"no sender":       {map[string]string{"BELLTOWER_TWILIO_FROM": ""}, "the sender is no number"},
+		"no token":        {map[string]string{"BELLTOWER_TWILIO_TOKEN_FILE": ""}, "--twilio-token-file (BELLTOWER_TWILIO_TOKEN_FILE)"},
+		"no file":         {map[string]string{"BELLTOWER_TWILIO_TOKEN_FILE": token + "x"}, "--twilio-token-file"},
+		"no account":      {map[string]string{"BELLTOWER_TWILIO_ACCOUNT": ""}, "it is for what isn't set: --twilio-account"},
+		"segments":        {map[string]string{"BELLTOWER_TWILIO_MAX_SEGMENTS": "0"}, "--twilio-max-segments (BELLTOWER_TWILIO_MAX_SEGMENTS)"},
+		"unencrypted":     {map[string]string{"BELLTOWER_TWILIO_URL": "http://api.twilio.com"}, "--twilio-url (BELLTOWER_TWILIO_URL): it is not https"},
+	})
+	right["BELLTOWER_TWILIO_URL"] = "URL"
+	tried := try(t, right, "sms", "+15005550009", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		w.Write([]byte(`{"code":20003,"message":"Authenticate"}`))
+	})
+	require.ErrorContains(t, tried.err, "twilio: answered 401 (20003)")
+	require.Contains(t, tried.said, "sms, by twilio through 127.0.0.1:")
+	require.Contains(t, tried.said, `"message":"Authenticate"`)
+	require.Equal(t, failing, tried.finding.State)
+	tried = try(t, right, "sms", "+15005550009", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(map[string]int{http.MethodGet: 200, http.MethodPost: 201}[r.Method])
+		w.Write([]byte(`{"sid":"SM1","status":"active"}`))
+	})
+	require.NoError(t, tried.err)
+	require.Contains(t, tried.said, "id        SM1")
+	require.Equal(t, good, tried.finding.State, tried.finding.Found)
+}
