@@ -24,6 +24,7 @@ type providerSettings struct {
 	smtp     smtpSettings
 	sendgrid sendGridSettings
 	twilio   twilioSettings
+	slack    slackSettings
 
 	// What check has made of them.
 	client     *outgoing.Client
@@ -31,7 +32,7 @@ type providerSettings struct {
 }
 
 func (p *providerSettings) flags() []setting {
-	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), []setting{
+	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.slack.flags(), []setting{
 		{"outgoing-allow", "BELLTOWER_OUTGOING_ALLOW", "", "private networks that providers may be called in, also without TLS, such as 127.0.0.0/8,10.1.0.0/16 (default: none)", &p.allow},
 	})
 }
@@ -55,7 +56,7 @@ func (s *settings) checkProviders(env map[string]string) error {
 	if err := s.checkSMTP(env); err != nil {
 		return err
 	}
-	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio} {
+	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio, s.checkSlack} {
 		if err := check(); err != nil {
 			return err
 		}
