@@ -127,7 +127,7 @@ func TestAppClassesOfTheTable(t *testing.T) {
 		ok, _ := class.When["ok"].(bool)
 		row := channeltest.Answer{Name: word, Status: class.Status(), Body: fmt.Sprintf(`{"ok":%v,"error":%q}`, ok, word), Want: class.Outcome, Code: word}
 		if class.Text("http") == "5xx or no answer" {
-			require.Equal(t, appHTTP.Lost, class.Outcome)
+			require.Equal(t, class.Outcome, appHTTP.Lost)
 			row.Status, row.Body = 500, ""
 		}
 		rows = append(rows, row)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -198,4 +199,27 @@ func TestSlackSettings(t *testing.T) {
 	require.NoError(t, tried.err)
 	require.Contains(t, tried.said, "id        C1:1.2")
 	require.Equal(t, good, tried.finding.State, tried.finding.Found)
+}
+
+func TestWebhookSettings(t *testing.T) {
+	secret := "whsec_" + base64.StdEncoding.EncodeToString([]byte("one secret of 24 bytes and more"))
+	file := written(t, "secret", secret+"\n"+secret+"\n")
+	right := map[string]string{"BELLTOWER_WEBHOOK_URL": "https://bells.example.org/hook?x=1", "BELLTOWER_WEBHOOK_SECRET_FILE": file}
+	refuses(t, right, map[string]refusal{
+		"unencrypted":    {map[string]string{"BELLTOWER_WEBHOOK_URL": "http://bells.example.org/" + hidden}, "--webhook-url (BELLTOWER_WEBHOOK_URL): it is not https"},
+		"inside":         {map[string]string{"BELLTOWER_WEBHOOK_URL": "https://[::1]/" + hidden}, "none that may be called"},
+		"no secret":      {map[string]string{"BELLTOWER_WEBHOOK_SECRET_FILE": ""}, "--webhook-secret-file (BELLTOWER_WEBHOOK_SECRET_FILE)"},
+		"a short secret": {map[string]string{"BELLTOWER_WEBHOOK_SECRET_FILE": written(t, "s", secret+"\nwhsec_"+hidden)}, "line 2: webhook: the secret"},
+		"no URL":         {map[string]string{"BELLTOWER_WEBHOOK_URL": ""}, "it is for what isn't set: --webhook-url"},
+	})
+	right["BELLTOWER_WEBHOOK_URL"] = "URL"
+	tried := try(t, right, "webhook", "ann@example.org", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no such signature", http.StatusUnauthorized)
+	})
+	require.ErrorContains(t, tried.err, "webhook: answered 401")
+	require.Contains(t, tried.said, "webhook, by webhook through 127.0.0.1:")
+	require.Contains(t, tried.said, "no such signature")
+	require.Contains(t, tried.finding.Found, "can't be tried without sending")
+	tried = try(t, right, "webhook", "ann@example.org", func(http.ResponseWriter, *http.Request) {})
+	require.NoError(t, tried.err)
 }
