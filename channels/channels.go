@@ -94,6 +94,16 @@ type Channel interface {
 	Send(ctx context.Context, m Message) Result
 }
 
+// Finder is a channel whose provider can be asked whether it took a message. It
+// is found by a type assertion.
+type Finder interface {
+	// Find settles an Unknown of an attempt at m that began at a time of our clock:
+	// Accepted, with its Ref, where the provider has the message; Later where it
+	// certainly hasn't; Unknown where that can't be told, or not before NotBefore.
+	// It sends nothing.
+	Find(ctx context.Context, m Message, began time.Time) Result
+}
+
 // Registration is all that Belltower needs to know of a channel.
 type Registration struct {
 	Name     string // as callers name it: "email", "sms", "push", …

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/mail"
-	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,7 +30,7 @@ func (c *Channel) compose(m channels.Message, to address, id string) ([]byte, er
 	msg.SetMessageIDWithValue(id)
 	msg.SetDateWithValue(m.Due.UTC())
 	msg.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no out-of-office answers
-	if u, err := url.Parse(m.OptOut); err == nil && u.Scheme == "https" {
+	if oneClick(m.OptOut) {
 		msg.SetGenHeader(gomail.HeaderListUnsubscribe, "<"+m.OptOut+">")
 		msg.SetGenHeader(gomail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click") // RFC 8058
 	}

@@ -1,5 +1,5 @@
-// Package email carries messages to one SMTP server, which takes them on to
-// their recipients.
+// Package email carries messages to one SMTP server, or to SendGrid, which take
+// them on to their recipients.
 package email
 
 import (
@@ -90,7 +90,9 @@ const (
 var identifier = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)
 
 // Check refuses what can't be put into a mail. What it says doesn't quote it.
-func (c *Channel) Check(m channels.Message) error {
+func (c *Channel) Check(m channels.Message) error { return checkMail(m) }
+
+func checkMail(m channels.Message) error {
 	if _, err := parseAddress(m.To); err != nil {
 		return fmt.Errorf("email: the recipient's address: %w", err)
 	}
@@ -110,6 +112,12 @@ func linkable(link string) bool {
 	u, err := url.Parse(link)
 	outside := func(r rune) bool { return r <= ' ' || r > '~' || r == '<' || r == '>' || r == '"' }
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && len(link) <= maxLink && !strings.ContainsFunc(link, outside)
+}
+
+// oneClick tells whether a link may stand in a header for mail programs (RFC 8058).
+func oneClick(link string) bool {
+	u, err := url.Parse(link)
+	return err == nil && u.Scheme == "https"
 }
 
 // Send makes one attempt: it connects, hands over one mail to one recipient and

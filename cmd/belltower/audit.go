@@ -71,10 +71,7 @@ func runAudit(ctx context.Context, s settings, asJSON bool, o output) error {
 
 func auditFolder(ctx context.Context, s settings, progress func(reminders.AuditProgress)) (_ reminders.AuditReport, err error) {
 	data := s.data
-	registered, err := register(io.Discard, s)
-	if err != nil {
-		return reminders.AuditReport{}, err
-	}
+	registered := register(io.Discard, s)
 	// Opening a log makes one where there is none, which is not what was asked for.
 	if _, err := os.Stat(filepath.Join(data, "events.db")); errors.Is(err, fs.ErrNotExist) {
 		return reminders.AuditReport{}, fmt.Errorf("%s holds no log", data)

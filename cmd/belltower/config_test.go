@@ -116,8 +116,8 @@ func TestSMTPSettings(t *testing.T) {
 	given := map[string]string{passwordVariable: secret}
 	with := func(change func(*smtpSettings)) settings {
 		s := settings{listen: ":0", data: "data", store: "embedded", readModels: "sqlite"}
-		s.smtp = smtpSettings{server: "smtp://mail.example.org", from: "Choir <choir@example.org>", tls: "required", connections: "8"}
-		change(&s.smtp)
+		s.providers.smtp = smtpSettings{server: "smtp://mail.example.org", from: "Choir <choir@example.org>", tls: "required", connections: "8"}
+		change(&s.providers.smtp)
 		return s
 	}
 	for name, row := range map[string]struct {
@@ -167,9 +167,9 @@ func TestSMTPSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := with(row.change)
 			require.NoError(t, s.check(row.env))
-			require.Equal(t, "choir@example.org", s.smtp.options.From.Address)
-			row.want.Host, row.want.From = "mail.example.org", s.smtp.options.From
-			require.Equal(t, row.want, s.smtp.options)
+			require.Equal(t, "choir@example.org", s.providers.smtp.options.From.Address)
+			row.want.Host, row.want.From = "mail.example.org", s.providers.smtp.options.From
+			require.Equal(t, row.want, s.providers.smtp.options)
 		})
 	}
 }

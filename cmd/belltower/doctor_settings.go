@@ -69,11 +69,7 @@ type probed interface {
 
 // providers looks whether those who carry messages would.
 func (e *examination) providers(ctx context.Context) {
-	registered, err := register(io.Discard, e.settings)
-	if err != nil {
-		e.add("provider", failing, err.Error(), "correct the settings")
-		return
-	}
+	registered := register(io.Discard, e.settings)
 	for _, r := range registered {
 		channel, can := r.Channel.(probed)
 		switch {

@@ -308,10 +308,7 @@ func (h *here) open(ctx context.Context, name string) (rebuildable, func() error
 		}
 		return modelsIn{models, s.data, h.until}, models.Close, nil
 	}
-	registered, err := register(io.Discard, s)
-	if err != nil {
-		return nil, nil, err
-	}
+	registered := register(io.Discard, s)
 	handler := commands.NewHandler(commands.Options{Store: h.log, Keys: h.keys, Now: time.Now, Channels: reminders.Kinds(registered)})
 	planner, err := reminders.New(reminders.Options{
 		Commands: handler, Store: h.log, Channels: registered, Dir: s.data, Now: time.Now, Logger: h.logger,

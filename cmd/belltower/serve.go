@@ -76,8 +76,8 @@ func serve(ctx context.Context, s settings, o output, logger *slog.Logger) error
 		stdout.Say("  channel        %s\n", carrier(c))
 		printed = printed || c.Provider == "console"
 	}
-	if s.publicURL == "" && s.smtp.server != "" {
-		stdout.Say("  public URL     none: mails have no link to end them; see --public-url\n")
+	if s.publicURL == "" && len(s.providers.registered) > 0 {
+		stdout.Say("  public URL     none: messages have no link to end them; see --public-url\n")
 	}
 	if printed {
 		stdout.Say("The console channel delivers to nobody: each message is a line of JSON here.\n")

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/belltower/belltower/channels"
-	"github.com/belltower/belltower/channels/console"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
@@ -25,23 +24,6 @@ import (
 	"github.com/belltower/belltower/reminders"
 	"github.com/belltower/belltower/snapshots"
 )
-
-// register is where a channel is added: one line each.
-func register(out io.Writer, s settings) ([]channels.Registration, error) {
-	c := console.New(out)
-	mail := channels.Registration{Name: "email", Kind: channels.Email, Provider: "console", Channel: c}
-	if s.smtp.server != "" {
-		var err error
-		if mail, err = s.smtp.registration(); err != nil {
-			return nil, err
-		}
-	}
-	return []channels.Registration{
-		mail,
-		{Name: "sms", Kind: channels.Phone, Provider: "console", Channel: c},
-		{Name: "push", Kind: channels.Push, Provider: "console", Channel: c},
-	}, nil
-}
 
 // service is all that runs.
 type service struct {
@@ -70,10 +52,7 @@ type service struct {
 // start opens the data folder and begins to serve. What the console channel
 // sends goes to out.
 func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) (_ *service, err error) {
-	registered, err := register(out, s)
-	if err != nil {
-		return nil, err
-	}
+	registered := register(out, s)
 	v := &service{drain: drainTime, logger: logger, channels: registered, failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
 	defer func() {
 		if err != nil {

@@ -29,7 +29,7 @@ type settings struct {
 	publicURL   string
 	zones       string // folder or zip file of time zones; empty: the newer ones of the system's and our own
 	pprof       string // address for profiles; empty: none
-	smtp        smtpSettings
+	providers   providerSettings
 	adminToken  string // empty: one is made and kept in the data folder
 	tokens      []httpapi.Token
 
@@ -57,7 +57,7 @@ func (s *settings) flags() []setting {
 		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages (default: no links)", &s.publicURL},
 		{"tzdata", "BELLTOWER_TZDATA", "", "folder or zip file of time zones (default: the newer ones of the system's and those linked in)", &s.zones},
 		{"pprof", "BELLTOWER_PPROF", "", "loopback address for profiles of the running process (net/http/pprof), HOST:PORT (default: none)", &s.pprof},
-	}, s.smtp.flags()...)
+	}, s.providers.flags()...)
 }
 
 const (
@@ -161,7 +161,7 @@ func (s *settings) check(env map[string]string) error {
 	if why := wrongPprof(s.pprof); why != "" {
 		return s.refuse("pprof", "%s", why)
 	}
-	if err := s.checkSMTP(env); err != nil {
+	if err := s.checkProviders(env); err != nil {
 		return err
 	}
 	return s.checkTokens(env)

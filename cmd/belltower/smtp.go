@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net"
 	"net/mail"
 	"net/url"
@@ -22,9 +21,7 @@ type smtpSettings struct {
 	passwordFile string
 	connections  string
 
-	// What check has made of them.
-	options email.Options
-	workers int
+	options email.Options // what check has made of them
 }
 
 func (m *smtpSettings) flags() []setting {
@@ -42,7 +39,7 @@ const smtpTimeout = time.Minute
 
 // checkSMTP reads the settings of e-mail. What it says never shows a password.
 func (s *settings) checkSMTP(env map[string]string) error {
-	m := &s.smtp
+	m := &s.providers.smtp
 	if m.server == "" {
 		for flag, given := range map[string]string{"smtp-from": m.from, "smtp-password-file": m.passwordFile} {
 			if given != "" {
@@ -73,16 +70,20 @@ func (s *settings) checkSMTP(env map[string]string) error {
 		return s.refuse("smtp-from", "%q is not an address such as choir@example.org or \"Choir <choir@example.org>\"", m.from)
 	}
 	m.options.From = *from
-	if m.workers, err = strconv.Atoi(m.connections); err != nil || m.workers < 1 || m.workers > 128 {
+	workers, err := strconv.Atoi(m.connections)
+	if err != nil || workers < 1 || workers > 128 {
 		return s.refuse("smtp-connections", "%q is not a number from 1 to 128", m.connections)
 	}
 	if err := m.authenticate(s, env); err != nil {
 		return err
 	}
-	if _, err := email.New(m.options); err != nil {
+	channel, err := email.New(m.options)
+	if err != nil {
 		return s.refuse("smtp", "%w", err)
 	}
-	return nil
+	return s.provide("smtp", channels.Registration{
+		Name: "email", Kind: channels.Email, Provider: "smtp", Channel: channel, Timeout: smtpTimeout, Workers: workers,
+	})
 }
 
 // secure reads how the connection is protected.
@@ -131,26 +132,4 @@ func (m *smtpSettings) authenticate(s *settings, env map[string]string) error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
-// registration is the e-mail channel over the server.
-func (m *smtpSettings) registration() (channels.Registration, error) {
-	channel, err := email.New(m.options)
-	if err != nil {
-		return channels.Registration{}, err
-	}
-	return channels.Registration{
-		Name: "email", Kind: channels.Email, Provider: "smtp", Channel: channel, Timeout: smtpTimeout, Workers: m.workers,
-	}, nil
-}
-
-// connected is a channel that can name the server it sends through.
-type connected interface{ Server() string }
-
-// carrier says who carries a channel's messages, for people.
-func carrier(r channels.Registration) string {
-	if t, ok := r.Channel.(connected); ok {
-		return fmt.Sprintf("%s, by %s through %s", r.Name, r.Provider, t.Server())
-	}
-	return fmt.Sprintf("%s, by %s", r.Name, r.Provider)
 }
