@@ -104,7 +104,7 @@ func TestTwilioClassesOfTheTable(t *testing.T) {
 			row.Name, row.Body = code, `{"code":29999}`
 		}
 		if row.Status == 0 { // no answer
-			require.Equal(t, twilioHTTP.Lost, row.Want)
+			require.Equal(t, row.Want, twilioHTTP.Lost)
 			continue
 		}
 		rows = append(rows, row)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -165,4 +166,60 @@ func TestTwilioSettings(t *testing.T) {
 	require.NoError(t, tried.err)
 	require.Contains(t, tried.said, "id        SM1")
 	require.Equal(t, good, tried.finding.State, tried.finding.Found)
+}
+
+func TestSlackSettings(t *testing.T) {
+	webhook := written(t, "webhook", "https://hooks.slack.com/services/"+hidden+"\n")
+	refuses(t, map[string]string{"BELLTOWER_SLACK_WEBHOOK_FILE": webhook}, map[string]refusal{
+		"no file":       {map[string]string{"BELLTOWER_SLACK_WEBHOOK_FILE": webhook + "x"}, "--slack-webhook-file (BELLTOWER_SLACK_WEBHOOK_FILE)"},
+		"no URL":        {map[string]string{"BELLTOWER_SLACK_WEBHOOK_FILE": written(t, "webhook", hidden)}, "it is not a URL"},
+		"unencrypted":   {map[string]string{"BELLTOWER_SLACK_WEBHOOK_FILE": written(t, "webhook", "http://hooks.slack.com/"+hidden)}, "it is not https"},
+		"a channel":     {map[string]string{"BELLTOWER_SLACK_CHANNEL": "#bells"}, "--slack-channel (BELLTOWER_SLACK_CHANNEL): it is for what isn't set: --slack-token-file"},
+		"a token, too":  {map[string]string{"BELLTOWER_SLACK_TOKEN_FILE": webhook}, "there is a webhook too"},
+		"inside":        {map[string]string{"BELLTOWER_SLACK_WEBHOOK_FILE": written(t, "webhook", "https://192.168.0.1/"+hidden)}, "none that may be called"},
+		"another file":  {map[string]string{"BELLTOWER_SLACK_WEBHOOK_FILE": written(t, "webhook", "\x7fELF"+hidden)}, "characters in it"},
+		"not even that": {map[string]string{"BELLTOWER_SLACK_WEBHOOK_FILE": t.TempDir()}, "--slack-webhook-file"},
+	})
+	right := map[string]string{"BELLTOWER_SLACK_TOKEN_FILE": written(t, "token", hidden), "BELLTOWER_SLACK_CHANNEL": "#bells"}
+	refuses(t, right, map[string]refusal{
+		"no channel":      {map[string]string{"BELLTOWER_SLACK_CHANNEL": ""}, "--slack-channel (BELLTOWER_SLACK_CHANNEL)"},
+		"a wrong channel": {map[string]string{"BELLTOWER_SLACK_CHANNEL": "bells"}, "the channel is neither"},
+		"unencrypted":     {map[string]string{"BELLTOWER_SLACK_URL": "http://slack.com/api"}, "--slack-url (BELLTOWER_SLACK_URL): it is not https"},
+	})
+	right["BELLTOWER_SLACK_URL"] = "URL"
+	tried := try(t, right, "slack", "ann@example.org", func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"ok":false,"error":"invalid_auth"}`))
+	})
+	require.ErrorContains(t, tried.err, "slack: answered 200 (invalid_auth)")
+	require.Contains(t, tried.said, "slack, by slack through 127.0.0.1:")
+	require.Equal(t, failing, tried.finding.State)
+	tried = try(t, right, "slack", "ann@example.org", func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"ok":true,"channel":"C1","ts":"1.2"}`))
+	})
+	require.NoError(t, tried.err)
+	require.Contains(t, tried.said, "id        C1:1.2")
+	require.Equal(t, good, tried.finding.State, tried.finding.Found)
+}
+
+func TestWebhookSettings(t *testing.T) {
+	secret := "whsec_" + base64.StdEncoding.EncodeToString([]byte("one secret of 24 bytes and more"))
+	file := written(t, "secret", secret+"\n"+secret+"\n")
+	right := map[string]string{"BELLTOWER_WEBHOOK_URL": "https://bells.example.org/hook?x=1", "BELLTOWER_WEBHOOK_SECRET_FILE": file}
+	refuses(t, right, map[string]refusal{
+		"unencrypted":    {map[string]string{"BELLTOWER_WEBHOOK_URL": "http://bells.example.org/" + hidden}, "--webhook-url (BELLTOWER_WEBHOOK_URL): it is not https"},
+		"inside":         {map[string]string{"BELLTOWER_WEBHOOK_URL": "https://[::1]/" + hidden}, "none that may be called"},
+		"no secret":      {map[string]string{"BELLTOWER_WEBHOOK_SECRET_FILE": ""}, "--webhook-secret-file (BELLTOWER_WEBHOOK_SECRET_FILE)"},
+		"a short secret": {map[string]string{"BELLTOWER_WEBHOOK_SECRET_FILE": written(t, "s", secret+"\nwhsec_"+hidden)}, "line 2: webhook: the secret"},
+		"no URL":         {map[string]string{"BELLTOWER_WEBHOOK_URL": ""}, "it is for what isn't set: --webhook-url"},
+	})
+	right["BELLTOWER_WEBHOOK_URL"] = "URL"
+	tried := try(t, right, "webhook", "ann@example.org", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no such signature", http.StatusUnauthorized)
+	})
+	require.ErrorContains(t, tried.err, "webhook: answered 401")
+	require.Contains(t, tried.said, "webhook, by webhook through 127.0.0.1:")
+	require.Contains(t, tried.said, "no such signature")
+	require.Contains(t, tried.finding.Found, "can't be tried without sending")
+	tried = try(t, right, "webhook", "ann@example.org", func(http.ResponseWriter, *http.Request) {})
+	require.NoError(t, tried.err)
 }
