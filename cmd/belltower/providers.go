@@ -25,6 +25,7 @@ type providerSettings struct {
 	sendgrid sendGridSettings
 	twilio   twilioSettings
 	fcm      fcmSettings
+	webPush  webPushSettings
 	slack    slackSettings
 	webhook  webhookSettings
 
@@ -34,7 +35,7 @@ type providerSettings struct {
 }
 
 func (p *providerSettings) flags() []setting {
-	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.fcm.flags(), p.slack.flags(), p.webhook.flags(), []setting{
+	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.fcm.flags(), p.webPush.flags(), p.slack.flags(), p.webhook.flags(), []setting{
 		{"outgoing-allow", "BELLTOWER_OUTGOING_ALLOW", "", "private networks that providers may be called in, also without TLS, such as 127.0.0.0/8,10.1.0.0/16 (default: none)", &p.allow},
 	})
 }

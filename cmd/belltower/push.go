@@ -1,6 +1,9 @@
 package main
 
 import (
+	"path/filepath"
+	"strings"
+
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/channels/push"
 )
@@ -17,13 +20,67 @@ func (f *fcmSettings) flags() []setting {
 	}
 }
 
-// checkPush reads who carries pushes.
+// webPushSettings say as whom pushes go to browsers; no contact: none do.
+type webPushSettings struct {
+	contact, services string
+
+	key *vapidFile // what check has made of them; nil: none is needed
+}
+
+// browsersServices are the push services of the browsers that there are.
+const browsersServices = "fcm.googleapis.com,jmt17.google.com,updates.push.services.mozilla.com,*.push.apple.com,*.notify.windows.com"
+
+func (w *webPushSettings) flags() []setting {
+	return []setting{
+		{"webpush-contact", "BELLTOWER_WEBPUSH_CONTACT", "", "whom push services turn to, mailto:… or https://…; with it, pushes go to browsers too (default: they don't)", &w.contact},
+		{"webpush-services", "BELLTOWER_WEBPUSH_SERVICES", browsersServices, "hosts of push services that browsers may name, *. before a domain for all below it", &w.services},
+	}
+}
+
+// checkPush reads who carries pushes: Firebase Cloud Messaging to apps, push
+// services to browsers, or both.
 func (s *settings) checkPush() error {
 	apps, err := s.checkFCM()
-	if err != nil || apps == nil {
+	if err != nil {
 		return err
 	}
-	return s.provide("fcm-account-file", channels.Registration{Name: "push", Kind: channels.Push, Provider: "fcm", Channel: apps, Timeout: providerTimeout})
+	browsers, err := s.checkWebPush()
+	if err != nil {
+		return err
+	}
+	r := channels.Registration{Name: "push", Kind: channels.Push, Timeout: providerTimeout}
+	switch {
+	case apps != nil && browsers != nil:
+		r.Provider, r.Channel = "fcm and webpush", push.Both{Apps: apps, Browsers: browsers}
+	case apps != nil:
+		r.Provider, r.Channel = "fcm", apps
+	case browsers != nil:
+		r.Provider, r.Channel = "webpush", browsers
+	default:
+		return nil
+	}
+	return s.provide("fcm-account-file", r)
+}
+
+// checkWebPush reads the settings of web push; nil: it isn't set.
+func (s *settings) checkWebPush() (*push.WebPush, error) {
+	w := &s.providers.webPush
+	if w.key = nil; w.contact == "" {
+		return nil, nil
+	}
+	var services []string
+	for service := range strings.SplitSeq(w.services, ",") {
+		if service = strings.ToLower(strings.TrimSpace(service)); service != "" {
+			services = append(services, service)
+		}
+	}
+	key := &vapidFile{path: filepath.Join(s.keyFolder(), vapidName)}
+	channel, err := push.NewWebPush(push.WebPushOptions{Key: key.read, Contact: w.contact, Services: services, Client: s.providers.client})
+	if err != nil {
+		return nil, s.refuse("webpush-contact", "%w", err)
+	}
+	w.key = key
+	return channel, nil
 }
 
 // checkFCM reads the settings of Firebase Cloud Messaging; nil: it isn't set.
