@@ -71,6 +71,9 @@ func (e *examination) files() {
 	if e.settings.store != embeddedStore {
 		names = names[1:]
 	}
+	if e.settings.providers.webPush.key != nil {
+		names = append(names, vapidName)
+	}
 	for _, name := range names {
 		info, err := os.Stat(e.path(name))
 		switch {
@@ -95,7 +98,7 @@ func (e *examination) has(name string) bool {
 
 // path is where a file stands: the keys may be in a folder of their own.
 func (e *examination) path(name string) string {
-	if name == keys.FileName {
+	if name == keys.FileName || name == vapidName {
 		return filepath.Join(e.settings.keyFolder(), name)
 	}
 	return filepath.Join(e.data, name)

@@ -24,6 +24,8 @@ type providerSettings struct {
 	smtp     smtpSettings
 	sendgrid sendGridSettings
 	twilio   twilioSettings
+	fcm      fcmSettings
+	webPush  webPushSettings
 	slack    slackSettings
 	webhook  webhookSettings
 
@@ -33,7 +35,7 @@ type providerSettings struct {
 }
 
 func (p *providerSettings) flags() []setting {
-	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.slack.flags(), p.webhook.flags(), []setting{
+	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.fcm.flags(), p.webPush.flags(), p.slack.flags(), p.webhook.flags(), []setting{
 		{"outgoing-allow", "BELLTOWER_OUTGOING_ALLOW", "", "private networks that providers may be called in, also without TLS, such as 127.0.0.0/8,10.1.0.0/16 (default: none)", &p.allow},
 	})
 }
@@ -57,7 +59,7 @@ func (s *settings) checkProviders(env map[string]string) error {
 	if err := s.checkSMTP(env); err != nil {
 		return err
 	}
-	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio, s.checkSlack, s.checkWebhook} {
+	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio, s.checkPush, s.checkSlack, s.checkWebhook} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -100,15 +102,9 @@ func (s *settings) readSecret(flag, path string) (string, error) {
 
 // readSecrets reads a file that holds secrets, one a line.
 func (s *settings) readSecrets(flag, path string) ([]string, error) {
-	file, err := os.Open(path)
+	data, err := s.readFile(flag, path)
 	if err != nil {
-		return nil, s.refuse(flag, "%w", err)
-	}
-	defer file.Close() //nolint:errcheck // it was only read
-	const most = 64 << 10
-	data, err := io.ReadAll(io.LimitReader(file, most))
-	if err != nil {
-		return nil, s.refuse(flag, "%w", err)
+		return nil, err
 	}
 	lines := strings.Fields(string(data))
 	if len(lines) == 0 {
@@ -120,6 +116,21 @@ func (s *settings) readSecrets(flag, path string) ([]string, error) {
 		}
 	}
 	return lines, nil
+}
+
+// readFile reads a file, as far as a file of secrets may be long.
+func (s *settings) readFile(flag, path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, s.refuse(flag, "%w", err)
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	const most = 64 << 10
+	data, err := io.ReadAll(io.LimitReader(file, most))
+	if err != nil {
+		return nil, s.refuse(flag, "%w", err)
+	}
+	return data, nil
 }
 
 // register gives all channels: those that providers carry, and for the three that

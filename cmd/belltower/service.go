@@ -70,6 +70,11 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 			return nil, fmt.Errorf("make the folder of the keys: %w", err)
 		}
 	}
+	if key := s.providers.webPush.key; key != nil {
+		if err := key.keep(); err != nil {
+			return nil, err
+		}
+	}
 	log, err := v.openStore(ctx, s)
 	if err != nil {
 		return nil, err

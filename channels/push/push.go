@@ -1,0 +1,43 @@
+// Package push carries messages to apps, through Firebase Cloud Messaging, and to
+// browsers, through the push services of those who make them (Web Push).
+package push
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/belltower/belltower/channels"
+)
+
+// identifier is what may stand in a tag and in the headers of Apple's service.
+var identifier = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+var errID = errors.New("the message's id can't stand in a header")
+
+// isSubscription tells a browser's subscription, which is a JSON object, from an
+// app's token.
+func isSubscription(to string) bool { return strings.HasPrefix(strings.TrimSpace(to), "{") }
+
+// longestLife is how long a push service keeps a message for a device at most.
+const longestLife = 28 * 24 * time.Hour
+
+// life is how long a message is worth keeping, in whole seconds.
+func life(m channels.Message, now time.Time) int64 {
+	return int64(min(max(m.Expires.Sub(now), 0), longestLife) / time.Second)
+}
+
+// urgency is that of a calendar's messages (RFC 8030, section 5.3).
+const urgency = "normal"
+
+// topic lets a repeat of a message replace the one that waits: 32 characters of
+// base64url, made of the message's id (RFC 8030, section 5.4).
+func topic(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return encode(sum[:24])
+}
+
+func encode(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
