@@ -86,9 +86,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 }
 
 func usage(out io.Writer) {
-	fmt.Fprint(out, "usage: bench SUITE|all [flags]; bench SUITE -h has the suite's sizes\n\n")
+	fmt.Fprintln(out, "usage: bench SUITE|all [flags]; bench SUITE -h has the suite's sizes")
+	fmt.Fprintln(out)
 	for _, s := range suites.All {
-		fmt.Fprintf(out, "  %-10s %s\n", s.Name, s.About)
+		fmt.Fprintln(out, fmt.Sprintf("  %-10s %s", s.Name, s.About))
 	}
 }
 
@@ -122,7 +123,7 @@ func runSuite(ctx context.Context, s suites.Suite, args []string, sized bool, ou
 	}
 	began := time.Now()
 	l, err := lab.New(o.binary, func(format string, args ...any) {
-		fmt.Fprintf(progress, "%8s  %s: %s\n", time.Since(began).Round(100*time.Millisecond), s.Name, fmt.Sprintf(format, args...))
+		fmt.Fprintln(progress, fmt.Sprintf("%8s  %s: ", time.Since(began).Round(100*time.Millisecond), s.Name)+fmt.Sprintf(format, args...))
 	})
 	if err != nil {
 		return o, r, err

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -63,7 +62,7 @@ func Start(ctx context.Context, l *lab.Lab, answers map[string][]byte) (*Service
 			return nil, fmt.Errorf("keep an answer: %w", err)
 		}
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), program)
+	cmd := lab.Command(context.WithoutCancel(ctx), program)
 	cmd.Env = append(os.Environ(), variable+"="+dir)
 	s := &Service{dir: dir}
 	if s.process, err = lab.Start(dir, cmd); err != nil {

@@ -105,13 +105,13 @@ func (l *Lab) Belltower(ctx context.Context) (string, error) { return l.binary(c
 // go.mod and not with those that the peers ask for, and as the Dockerfile does.
 func (l *Lab) build(ctx context.Context) (string, error) {
 	l.Progress("building belltower")
-	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/belltower/belltower")
+	list := Command(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/belltower/belltower")
 	root, err := output(list)
 	if err != nil {
 		return "", fmt.Errorf("find the service's source (run this in the folder bench): %w", err)
 	}
 	path := filepath.Join(l.Dir, "belltower")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/belltower")
+	build := Command(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/belltower")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if _, err := output(build); err != nil {

@@ -103,7 +103,7 @@ func (l *Lab) startPostgres(ctx context.Context) (*Postgres, error) {
 		return nil, err
 	}
 	data := filepath.Join(dir, "data")
-	initdb := exec.CommandContext(ctx, filepath.Join(programs, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+	initdb := Command(ctx, filepath.Join(programs, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
 	run(initdb)
 	if _, err := output(initdb); err != nil {
 		return nil, fmt.Errorf("make a PostgreSQL cluster: %w", err)
@@ -125,7 +125,7 @@ func (l *Lab) servePostgres(ctx context.Context, programs, dir string, run func(
 	if err != nil {
 		return nil, err
 	}
-	serve := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(programs, "postgres"), "-D", filepath.Join(dir, "data"),
+	serve := Command(context.WithoutCancel(ctx), filepath.Join(programs, "postgres"), "-D", filepath.Join(dir, "data"),
 		"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port), "-c", "unix_socket_directories="+dir)
 	run(serve)
 	p := &Postgres{lab: l, port: port}

@@ -16,6 +16,11 @@ import (
 	"github.com/belltower/belltower/bench/internal/measure"
 )
 
+// Command is a program of this machine with its arguments; the end of ctx kills it.
+func Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, program, args...) //nolint:gosec // which programs are run is for the bench to say, and none of it comes from others
+}
+
 // Process is a program that was started. What it writes goes to files.
 type Process struct {
 	Out string // path of its standard output
@@ -25,8 +30,7 @@ type Process struct {
 	ended chan struct{}
 }
 
-// Start starts cmd, with its output in files in dir. The process outlives ctx's
-// end only until it has been told of it.
+// Start starts cmd, with its output in files in dir.
 func Start(dir string, cmd *exec.Cmd) (*Process, error) {
 	p := &Process{Out: filepath.Join(dir, "out"), Log: filepath.Join(dir, "log"), cmd: cmd, ended: make(chan struct{})}
 	out, err := os.Create(p.Out)

@@ -47,7 +47,7 @@ func (l *Lab) serveRedis(ctx context.Context, program, fsync string) (string, fu
 	if err != nil {
 		return "", nil, err
 	}
-	process, err := Start(dir, exec.CommandContext(context.WithoutCancel(ctx), program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
+	process, err := Start(dir, Command(context.WithoutCancel(ctx), program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
 		"--dir", dir, "--appendonly", "yes", "--appendfsync", fsync))
 	if err != nil {
 		return "", nil, err

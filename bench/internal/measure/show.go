@@ -26,7 +26,7 @@ func Here() Machine {
 
 // Table writes r for people.
 func (r Result) Table(to io.Writer) error {
-	fmt.Fprintf(to, "\n%s: %s, %d processors, load %.2f before\n\n", r.Suite, r.Machine.Go, r.Machine.Processors, r.Machine.Load)
+	fmt.Fprintln(to, fmt.Sprintf("\n%s: %s, %d processors, load %.2f before\n", r.Suite, r.Machine.Go, r.Machine.Processors, r.Machine.Load))
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "case\tfigure\twho\tmin\tmedian\tmax\tours ÷ it\t")
 	last := Row{}
@@ -42,7 +42,8 @@ func (r Result) Table(to io.Writer) error {
 		if row.Ratio != nil {
 			ratio = number(*row.Ratio)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", kase, figure, row.Contender, number(row.Min), number(row.Median), number(row.Max), ratio)
+		cells := []string{kase, figure, row.Contender, number(row.Min), number(row.Median), number(row.Max), ratio, ""}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	if err := w.Flush(); err != nil {
 		return err

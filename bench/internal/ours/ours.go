@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -44,7 +43,7 @@ func Start(ctx context.Context, l *lab.Lab, data string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	cmd := lab.Command(context.WithoutCancel(ctx), binary, "serve", "--listen", "127.0.0.1:0", "--data", data)
 	cmd.Dir = dir // where no file with settings is
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR"), "BELLTOWER_ADMIN_TOKEN=" + token}
 	s := &Service{dir: dir, client: &http.Client{Transport: &http.Transport{

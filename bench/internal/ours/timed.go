@@ -49,8 +49,8 @@ func timed(ctx context.Context, l *lab.Lab, groups []Group, lead time.Duration) 
 	for _, g := range groups {
 		total += g.Participants
 	}
-	// So that the longest time before is right where loading takes about as long as usual.
-	usual := time.Duration(total+len(groups)) * time.Second / 3000
+	// Loading takes less than that as a rule; where it takes longer, the first is due a minute later.
+	usual := 2*time.Second + time.Duration(total+len(groups))*time.Second/1000
 	base := time.Now().Add(minutesBefore*time.Minute + usual + lead).Truncate(time.Second).Add(time.Second)
 	events, err := s.loadGroups(ctx, groups, base)
 	if err != nil {

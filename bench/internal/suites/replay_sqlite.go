@@ -79,10 +79,11 @@ func copyRows(ctx context.Context, from, to *sqlite.Conn, table string) (rows in
 	defer func() { err = errors.Join(err, read.Reset()) }()
 	columns := read.ColumnCount()
 	insert := to.Prep("INSERT INTO " + quoted(table) + " VALUES (?" + strings.Repeat(", ?", columns-1) + ")")
-	for batch := make([][]any, 0, together); ; batch = batch[:0] {
+	batch := make([][]any, 0, together)
+	for more := true; more; batch = batch[:0] {
 		for len(batch) < together {
-			more, err := read.Step()
-			if err != nil {
+			// A step behind the last row would begin again with the first.
+			if more, err = read.Step(); err != nil {
 				return rows, took, err
 			}
 			if !more {
@@ -90,16 +91,17 @@ func copyRows(ctx context.Context, from, to *sqlite.Conn, table string) (rows in
 			}
 			batch = append(batch, values(read, columns))
 		}
-		if len(batch) == 0 {
-			return rows, took, ctx.Err()
-		}
 		began := time.Now()
 		if err := insertRows(to, insert, batch); err != nil {
 			return rows, took, err
 		}
 		took += time.Since(began)
 		rows += len(batch)
+		if err := ctx.Err(); err != nil {
+			return rows, took, err
+		}
 	}
+	return rows, took, nil
 }
 
 func values(row *sqlite.Stmt, columns int) []any {

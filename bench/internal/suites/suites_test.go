@@ -1,7 +1,6 @@
 package suites
 
 import (
-	"errors"
 	"flag"
 	"os"
 	"strings"
@@ -127,6 +126,6 @@ func TestAPeerThatIsMissingIsSaid(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
 	_, _, err = l.Redis(t.Context(), "always")
-	require.True(t, errors.Is(err, measure.ErrMissing), "%v", err)
+	require.ErrorIs(t, err, measure.ErrMissing)
 	require.ErrorContains(t, err, "install redis-server")
 }
