@@ -26,8 +26,9 @@ func Here() Machine {
 
 // Table writes r for people.
 func (r Result) Table(to io.Writer) error {
-	fmt.Fprintln(to, fmt.Sprintf("\n%s: %s, %d processors, load %.2f before\n", r.Suite, r.Machine.Go, r.Machine.Processors, r.Machine.Load))
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	var text strings.Builder
+	fmt.Fprintf(&text, "\n%s: %s, %d processors, load %.2f before\n\n", r.Suite, r.Machine.Go, r.Machine.Processors, r.Machine.Load)
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "case\tfigure\twho\tmin\tmedian\tmax\tours ÷ it\t")
 	last := Row{}
 	for _, row := range r.Rows {
@@ -49,12 +50,13 @@ func (r Result) Table(to io.Writer) error {
 		return err
 	}
 	for _, g := range r.Goals {
-		fmt.Fprintln(to, g)
+		fmt.Fprintln(&text, g)
 	}
 	for _, l := range r.LeftOut {
-		fmt.Fprintln(to, "left out:", l)
+		fmt.Fprintln(&text, "left out:", l)
 	}
-	return nil
+	_, err := io.WriteString(to, text.String())
+	return err
 }
 
 // String says what was to be reached and what was.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/belltower/belltower/bench/internal/lab"
@@ -61,12 +62,15 @@ const ourName = "belltower"
 // Sizes are a suite's flags. Each has a size for measuring and one that only
 // shows that the suite works.
 type Sizes struct {
-	flags *flag.FlagSet
-	short map[string]string
+	flags  *flag.FlagSet
+	short  map[string]string
+	chosen map[string]*string // of choices
 }
 
 // NewSizes registers sizes as flags.
-func NewSizes(flags *flag.FlagSet) *Sizes { return &Sizes{flags, map[string]string{}} }
+func NewSizes(flags *flag.FlagSet) *Sizes {
+	return &Sizes{flags, map[string]string{}, map[string]*string{}}
+}
 
 // Shorten sets what wasn't given to the short size.
 func (z *Sizes) Shorten() error {
@@ -102,7 +106,11 @@ func (z *Sizes) Check() error {
 func (z *Sizes) given() map[string]string {
 	all := map[string]string{}
 	for name := range z.short {
-		all[name] = z.flags.Lookup(name).Value.String()
+		if word, ok := z.chosen[name]; ok {
+			all[name] = *word
+		} else {
+			all[name] = z.flags.Lookup(name).Value.String()
+		}
 	}
 	return all
 }
@@ -117,10 +125,19 @@ func (z *Sizes) span(name string, full, short time.Duration, about string) *time
 	return z.flags.Duration(name, full, about)
 }
 
-// choice is the same in both forms.
-func (z *Sizes) choice(name, usual, about string) *string {
-	z.short[name] = usual
-	return z.flags.String(name, usual, about)
+// choice is one of a few words, the first of which is usual in both forms.
+func (z *Sizes) choice(name, about string, words ...string) *string {
+	z.short[name] = words[0]
+	chosen := words[0]
+	z.flags.Func(name, about+" (default "+words[0]+")", func(word string) error {
+		if !slices.Contains(words, word) {
+			return fmt.Errorf("must be %s", strings.Join(words, " or "))
+		}
+		chosen = word
+		return nil
+	})
+	z.chosen[name] = &chosen
+	return &chosen
 }
 
 // lateFigures are those of how late things were done. Early is how early the

@@ -48,6 +48,7 @@ func TestShortForms(t *testing.T) {
 	})
 	for _, s := range All {
 		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel() // most of the time they wait for due times
 			l, err := lab.New(binary(t), t.Logf)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, l.Close()) }()
