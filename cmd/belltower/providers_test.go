@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/internal/terminal"
 )
 
 // hidden must not be shown by anything that these tests call.
@@ -71,7 +73,7 @@ func try(t *testing.T, env map[string]string, channel, to string, answer http.Ha
 		out  bytes.Buffer
 		what tries
 	)
-	what.err = testChannel(t.Context(), s, channel, to, &lines{out: &out})
+	what.err = testChannel(t.Context(), s, channel, to, &terminal.Lines{Out: &out})
 	what.said = out.String()
 	require.NotContains(t, what.said, hidden)
 	if what.err != nil {
