@@ -114,7 +114,10 @@ func (v *View) walk(ctx context.Context, s shape) (*walk, error) {
 		return nil, err
 	}
 	w := &walk{rows: rows}
-	return w, w.next(len(s.columns))
+	if err := w.next(len(s.columns)); err != nil {
+		return nil, errors.Join(err, rows.Close())
+	}
+	return w, rows.Err()
 }
 
 func (w *walk) next(columns int) error {
