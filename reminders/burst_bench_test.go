@@ -21,11 +21,16 @@ import (
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/sqldb/sqldbtest"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/projections"
 )
 
-var burst = flag.Int("burst", 2000, "how many reminders BenchmarkBurst has due at once")
+var (
+	burst   = flag.Int("burst", 2000, "how many reminders BenchmarkBurst has due at once")
+	burstOn = flag.String("burst-on", "", "kind of server that has the planner's table in BenchmarkBurst: postgres or mysql; without it, planner.db")
+)
 
 const (
 	burstAudience = 100                     // participants of one event
@@ -88,7 +93,11 @@ func runBurst(b *testing.B, size int) (came bursted) {
 	registered := []channels.Registration{{Name: "email", Kind: channels.Email, Channel: idle}}
 	handler := commands.NewHandler(commands.Options{Store: store, Keys: ring, Now: now, PhoneRegion: "DE", Channels: Kinds(registered)})
 	defer handler.Close()
-	r, err := New(Options{Commands: handler, Store: store, Models: models, Channels: registered, Dir: dir, Now: now, Logger: logger})
+	var database sqldb.Target
+	if *burstOn != "" {
+		database = sqldbtest.Fresh(b, sqldb.Kind(*burstOn))
+	}
+	r, err := New(Options{Commands: handler, Store: store, Models: models, Channels: registered, Dir: dir, Database: database, Now: now, Logger: logger})
 	require.NoError(b, err)
 	defer func() { require.NoError(b, r.Close()) }()
 

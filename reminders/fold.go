@@ -61,7 +61,7 @@ func (all folding) apply(f events.Fact, revision int64) {
 	case events.NotificationScheduled:
 		r.Due, r.Expires, r.Boot = f.ScheduledTime, f.Expires, ""
 	case events.SendingStarted:
-		r.Boot, r.Claim, r.Attempt, r.InDoubt = f.Boot, milliseconds(int64(f.ForMillis)), f.Attempt, f.InDoubt
+		r.Boot, r.Claim, r.Attempt, r.InDoubt = f.Boot, milliseconds(f.ForMillis), f.Attempt, f.InDoubt
 	case events.SendingFailed:
 		r.Boot, r.Due = "", latest(r.Due, f.NextAttempt)
 		r.InDoubt = r.InDoubt || f.Class == events.ClassUnknown

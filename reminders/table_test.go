@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -292,21 +293,23 @@ func put(kept *table, id string, at eventstore.Record) error {
 // who only looks never does.
 func TestWhoLedBeforeChangesNothing(t *testing.T) {
 	everyShared(t, func(t *testing.T, url string) {
-		opened := make(chan *table, 2)
-		for range 2 { // at once, where nothing is yet
-			go func() {
-				kept, err := openShared(context.Background(), parsed(t, url))
-				if err != nil {
+		target := parsed(t, url)
+		var opening sync.WaitGroup
+		opened := make([]*table, 5)
+		for i := range opened { // at once, where nothing is yet
+			opening.Go(func() {
+				var err error
+				if opened[i], err = openShared(context.Background(), target); err != nil {
 					t.Error(err)
 				}
-				opened <- kept
-			}()
+			})
 		}
-		a, b := <-opened, <-opened
+		opening.Wait()
 		if t.Failed() {
 			return
 		}
-		defer shut(t, a, b)
+		defer shut(t, opened...)
+		a, b := opened[0], opened[1]
 		require.ErrorIs(t, put(a, "early", someRecord(1)), errTaken, "it has never led")
 		require.NoError(t, a.lead())
 		require.NoError(t, put(a, "a", someRecord(1)))

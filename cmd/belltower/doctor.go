@@ -57,7 +57,7 @@ func doctorCommand(env []string, o output) *cobra.Command {
 		Use:   "doctor",
 		Short: "Look for what is wrong with a data folder and the service on it",
 		Long: "Looks at the configuration, the data folder (lock, files, free space, keys), the clock,\n" +
-			"the time zones, the providers (it logs in and sends nothing) and, where a service runs,\n" +
+			"the time zones, the database that instances share, the providers (it logs in and sends nothing) and, where a service runs,\n" +
 			"its clock and what it says of itself, holes that its auditor found included; and says\n" +
 			"what to do about each finding. While no service runs, the log and the keys are opened,\n" +
 			"which finishes what a killed process has left; else nothing is changed.\n\n" +
@@ -107,6 +107,7 @@ func (e *examination) run(ctx context.Context, configured bool) error {
 	e.timeZones(e.settings)
 	if configured {
 		e.readModels(ctx)
+		e.database(ctx)
 		e.providers(ctx)
 	}
 	if ask {

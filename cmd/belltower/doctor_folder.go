@@ -16,6 +16,7 @@ import (
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/keys"
 )
 
@@ -70,6 +71,9 @@ func (e *examination) files() {
 	names := []string{"events.db", keys.FileName}
 	if e.settings.store != embeddedStore {
 		names = names[1:]
+	}
+	if e.settings.keysDatabase() != (sqldb.Target{}) {
+		names = nil // the database that keeps them is looked at
 	}
 	if e.settings.providers.webPush.key != nil {
 		names = append(names, vapidName)

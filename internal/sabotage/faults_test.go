@@ -48,15 +48,15 @@ var faults = []fault{
 		[][]string{{"internal/torture", "^TestNamesAreSynced$"}},
 	},
 	{
-		"the keys' connection goes on after a failed sync", "keys/keys.go",
-		"			r.suspect = true",
-		"			r.suspect = false",
+		"the keys' connection goes on after a failed sync", "keys/storage_file.go",
+		"		f.suspect = true",
+		"		f.suspect = false",
 		[][]string{{"keys", "^TestTakesAgainOnceTheFileCanBeWritten$"}},
 	},
 	{
 		"the planner's checkpoint before its commands", "reminders/planner.go",
 		"	touch, err := p.applyFacts(ctx, b.Records)\n",
-		"	_ = p.table.change(func() error { return p.table.setMark(markPlanned, last) })\n	touch, err := p.applyFacts(ctx, b.Records)\n",
+		"	_ = p.table.change(func(c change) error { return c.setMark(markPlanned, last) })\n	touch, err := p.applyFacts(ctx, b.Records)\n",
 		[][]string{{"reminders", "^TestKilledBeforeItHasPlanned$"}},
 	},
 	{

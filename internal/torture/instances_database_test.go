@@ -43,6 +43,13 @@ func TestInstancesOnMySQL(t *testing.T) {
 	})
 }
 
+// suspended is what an instance finds that was suspended while it used the
+// database: the server has ended its session, and another has taken over.
+var suspended = []string{
+	"idle-in-transaction timeout", "invalid connection", "bad connection", "unexpected EOF", "connection reset", "broken pipe",
+	"another instance has taken over", "the lease was lost",
+}
+
 // ring gives the keys of the instances.
 func (s *sharing) ring() *keys.Ring {
 	if s.database == "" {

@@ -63,6 +63,9 @@ func newSharing(t *testing.T, seed uint64, n, clients int, database string) *sha
 	// Without a store nothing can be written; and whoever was suspended, or waited
 	// for a machine that has too much to do, finds that the store does not answer.
 	s.foreseen = []string{eventstore.ErrUnavailable.Error(), eventstore.ErrUnknownOutcome.Error()}
+	if database != "" {
+		s.foreseen = append(s.foreseen, suspended...)
+	}
 	require.NoError(t, os.Mkdir(s.folder, 0o700))
 	s.serveStore("127.0.0.1:0")
 	for i := range n {
