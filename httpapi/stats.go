@@ -38,8 +38,16 @@ type projectionStat struct {
 	Name       string  `json:"name"`
 	Position   string  `json:"position"`
 	LagSeconds float64 `json:"lag_seconds"`
+	Error      string  `json:"error,omitempty"` // why it doesn't go on
 	// Rebuild is the last one since the start, where there was one.
 	Rebuild *Rebuilding `json:"rebuild,omitempty"`
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func (s *server) getStats(c *call) (*answer, error) {
@@ -69,7 +77,7 @@ func (s *server) getStats(c *call) (*answer, error) {
 		// Stores don't count; the read models, which read everything, do.
 		Store: storeStats{Position: end.String(), Events: models.Facts},
 		Projections: []projectionStat{
-			{Name: ReadModels, Position: models.Position.String(), LagSeconds: models.Lag.Seconds(), Rebuild: s.rebuilding(ReadModels)},
+			{Name: ReadModels, Position: models.Position.String(), LagSeconds: models.Lag.Seconds(), Error: errorText(models.Err), Rebuild: s.rebuilding(ReadModels)},
 			{Name: Planner, Position: p.Planner.Position, LagSeconds: p.Planner.LagSeconds, Rebuild: s.rebuilding(Planner)},
 		},
 		TimeZones: s.o.TimeZones,
