@@ -136,6 +136,9 @@ func (w *world) follow(t *testing.T, m *Models) (stop func()) {
 	return stop
 }
 
+// eventID is the id of a fact that add hasn't made.
+func eventID(n byte) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte{n}) }
+
 // patience bounds only how long a test that fails takes.
 const patience = 2 * time.Minute
 
@@ -222,11 +225,17 @@ func (m *Models) empty(t require.TestingT) {
 }
 
 // fakeKeys seals nothing, and forgets on demand.
-type fakeKeys struct{ erased sync.Map }
+type fakeKeys struct {
+	erased sync.Map
+	broken atomic.Bool
+}
 
 func (k *fakeKeys) Seal(_ int64, plain, _ []byte) ([]byte, error) { return plain, nil }
 
 func (k *fakeKeys) Open(key int64, sealed, _ []byte) ([]byte, bool, error) {
+	if k.broken.Load() {
+		return nil, false, errBrokenKeys
+	}
 	if _, erased := k.erased.Load(key); erased {
 		return nil, false, nil
 	}
