@@ -64,7 +64,7 @@ func numbers(t *testing.T, m *Models) map[State][]int64 {
 }
 
 // A rebuild goes on beside a projection that goes on too, and takes nothing from it.
-func TestRebuildBesideTheLiveOne(t *testing.T) {
+func TestRebuildTakesNothingFromTheLiveOne(t *testing.T) {
 	onEach(t, func(t *testing.T, w *world) {
 		w.happen(0, 40)
 		m := w.shown(w.models(t))
