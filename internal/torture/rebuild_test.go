@@ -188,7 +188,7 @@ func (k *rebuildKilling) killRebuild() bool {
 	var state string
 	for _, p := range v.does(k.t, 200, "GET", "/v1/stats", nil).list("projections") {
 		if p.text("name") == "read_models" {
-			state = object(p.inner("rebuild")).text("state")
+			state = p.inner("rebuild").text("state")
 		}
 	}
 	v.kill(k.t)
