@@ -11,8 +11,9 @@ import (
 )
 
 // benchHistory is a log of n registrations, each with a reminder that is sent.
-func benchHistory(b *testing.B, n int) []fact {
-	w := newWorld(b)
+func benchHistory(b *testing.B, n int) []fact { return benchHistoryIn(b, newWorld(b), n) }
+
+func benchHistoryIn(_ *testing.B, w *world, n int) []fact {
 	for i := range n {
 		event := fmt.Sprintf("event-%d", i/100)
 		if i%100 == 0 {
