@@ -300,7 +300,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 	defer look.Stop()
 	sweeping := true
 	for {
-		b, what := m.next(ctx, decoded, look.C, sweeping)
+		b, what := m.next(decoded, look.C, sweeping)
 		switch what {
 		case nothing:
 			more, err := w.sweep()
@@ -465,7 +465,7 @@ const (
 )
 
 // next takes what has come, up to maxFacts at once.
-func (m *Models) next(ctx context.Context, decoded <-chan batch, look <-chan time.Time, sweeping bool) (b batch, what turn) {
+func (m *Models) next(decoded <-chan batch, look <-chan time.Time, sweeping bool) (b batch, what turn) {
 	var more bool
 	select {
 	case b, more = <-decoded:
