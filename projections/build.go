@@ -126,9 +126,13 @@ func (b *Builder) Fold(ctx context.Context, s Source, progress func(Progress)) (
 		err = errors.Join(err, sub.Close())
 		running.Wait()
 	}()
-	for got := range decoded {
+	for {
+		got, more := gather(decoded)
+		if !more {
+			return errEnded
+		}
 		facts, reached := until(got.facts, s.Until)
-		if err := b.w.foldAll(facts, 4096); err != nil {
+		if err := b.w.foldAll(facts, maxBuilt); err != nil {
 			return err
 		}
 		progress(b.Progress())
@@ -141,7 +145,30 @@ func (b *Builder) Fold(ctx context.Context, s Source, progress func(Progress)) (
 			return nil
 		}
 	}
-	return errEnded
+}
+
+// maxBuilt is how many facts a Builder folds in one transaction.
+const maxBuilt = 4096
+
+// gather waits for what was decoded, and takes with it what has come since: many
+// facts about one row write it once.
+func gather(decoded <-chan batch) (b batch, more bool) {
+	if b, more = <-decoded; !more {
+		return b, false
+	}
+	for len(b.facts) < maxBuilt && b.err == nil {
+		select {
+		case then, more := <-decoded:
+			if !more {
+				return b, true
+			}
+			b.facts = append(b.facts, then.facts...)
+			b.position, b.caughtUp, b.err = then.position, then.caughtUp, then.err
+		default:
+			return b, true
+		}
+	}
+	return b, true
 }
 
 // until cuts off what is behind a position.

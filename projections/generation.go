@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -136,7 +137,7 @@ func (d *Database) Generations(ctx context.Context) ([]Generation, error) {
 			continue
 		}
 		c, wrong := scanCheckpoint(d.reading.QueryRowContext(ctx, d.reading.Bind(prefixOf(all[i].Number), selectCheckpoint)))
-		if wrong != nil && !sqldb.NoTable(wrong) {
+		if wrong != nil && !sqldb.NoTable(wrong) && !errors.Is(wrong, sql.ErrNoRows) { // else it is half dropped
 			err = wrong
 		}
 		all[i].Position, all[i].Facts = c.position, c.facts

@@ -63,21 +63,36 @@ func numbers(t *testing.T, m *Models) map[State][]int64 {
 	return of
 }
 
-// A rebuild goes on beside a projection that goes on too, and takes nothing from it.
-func TestRebuildBesideTheLiveOne(t *testing.T) {
+// A rebuild goes on beside a projection that goes on too, and takes nothing from
+// it; on a server it is another process's, and several instances go over to it.
+func TestRebuildTakesNothingFromTheLiveOne(t *testing.T) {
 	onEach(t, func(t *testing.T, w *world) {
 		w.happen(0, 40)
 		m := w.shown(w.models(t))
+		instances, builds := []*Models{m}, m
+		if w.target.Shared() {
+			instances = append(instances, w.shown(w.models(t)))
+			builds = w.open(t.TempDir())
+			defer func() { require.NoError(t, builds.Close()) }()
+		}
 		before := numbers(t, m)[Live]
 		require.Len(t, before, 1)
+		live := func(from int) {
+			began := time.Now()
+			for i := range 10 {
+				w.happen(from+i, 1)
+				for _, instance := range instances {
+					w.shown(instance)
+				}
+			}
+			t.Logf("what happens is shown after %s", time.Since(began)/10)
+		}
+		live(50)
 
 		var parts []float64
-		require.NoError(t, m.Rebuild(bg, func(p BuildProgress) {
+		require.NoError(t, builds.Rebuild(bg, func(p BuildProgress) {
 			if len(parts) == 0 { // in the middle of it
-				w.happen(100, 20)
-				w.shown(m)
-				_, err := m.Event(bg, fmt.Sprintf("%036d", 101))
-				require.NoError(t, err, "the live one goes on answering")
+				live(100)
 			}
 			parts = append(parts, p.Part())
 		}))
@@ -89,12 +104,21 @@ func TestRebuildBesideTheLiveOne(t *testing.T) {
 		require.NotEqual(t, before, of[Live])
 		require.Empty(t, of[Building])
 
-		w.happen(200, 20)
-		w.shown(m)
-		for _, i := range []int{1, 101, 201} {
-			_, err := m.Event(bg, fmt.Sprintf("%036d", i))
-			require.NoError(t, err)
+		for round := range 5 { // until all have gone over
+			live(200 + 10*round)
 		}
+		for _, instance := range instances {
+			until := time.Now().Add(patience)
+			for instance.current.Load() != of[Live][0] {
+				require.True(t, time.Now().Before(until), "it doesn't go over to the live generation")
+				time.Sleep(10 * time.Millisecond)
+			}
+			for _, i := range []int{1, 101, 201} {
+				_, err := instance.Event(bg, fmt.Sprintf("%036d", i))
+				require.NoError(t, err)
+			}
+		}
+		live(500)
 		require.Empty(t, w.verified(t, m))
 	})
 }

@@ -53,7 +53,7 @@ func TestDocsOfTheCommandLine(t *testing.T) {
 	out, err := cmd.Output()
 	require.NoError(t, err, "%s\n%s", out, &said)
 	for _, line := range []string{
-		"added 2, updated 0, already there 1, failed 0\n", "added 0, updated 0, already there 3, failed 0\n", "recipients    3\n", "because of", "deleted\n", "ok       service",
+		"added 2, updated 0, already there 1, failed 0\n", "added 0, updated 0, already there 3, failed 0\n", "recipients    3\n", "because of", "deleted\n", "read_models  built anew: ", "planner      verified: ", "ok       service",
 	} {
 		require.Contains(t, string(out), line, "stderr: %s", &said)
 	}

@@ -47,7 +47,7 @@ func TestRebuilderDoesOneThingAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &scriptedProjection{differs: maxDifferences + 7}
 		r := newRebuilder(map[string]rebuildable{"one": p}, slog.New(slog.DiscardHandler))
-		defer r.close() //nolint:errcheck // it gives none
+		defer func() { require.NoError(t, r.close()) }()
 
 		_, err := r.Rebuild("another")
 		require.ErrorIs(t, err, httpapi.ErrNoProjection)

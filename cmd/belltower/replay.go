@@ -100,7 +100,7 @@ var projectionNames = []string{httpapi.ReadModels, httpapi.Planner}
 // check refuses flags that can't be, or can't be together.
 func (r *replay) check() (err error) {
 	switch {
-	case r.projection == "" && r.settings.store != embeddedStore && r.settings.readModels != "sqlite":
+	case r.projection == "" && r.settings.store != embeddedStore && r.settings.rows.Shared():
 		r.names = []string{httpapi.ReadModels} // each instance has a planner of its own
 	case r.projection == "":
 		r.names = projectionNames

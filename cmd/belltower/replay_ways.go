@@ -232,7 +232,7 @@ func (h *here) openShared(ctx context.Context, s settings) error {
 
 // usesFolder tells whether what is replayed stands in the data folder.
 func (h *here) usesFolder() bool {
-	return h.r.settings.readModels == "sqlite" && h.r.into == "" || slices.Contains(h.r.names, httpapi.Planner)
+	return !h.r.settings.rows.Shared() && h.r.into == "" || slices.Contains(h.r.names, httpapi.Planner)
 }
 
 func (h *here) close() error {
@@ -245,7 +245,7 @@ func (h *here) close() error {
 }
 
 func (h *here) options() projections.Options {
-	return projections.Options{Store: h.log, Keys: h.keys, Now: time.Now, Logger: h.logger}
+	return projections.Options{Store: h.log, Keys: h.keys, Now: time.Now, Logger: h.logger, Target: h.r.settings.rows}
 }
 
 func (h *here) replay(ctx context.Context, done *replayed, progress func(int64, float64)) (err error) {

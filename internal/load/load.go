@@ -119,7 +119,7 @@ func onNotification(ctx context.Context, e *event, cmd commands.Command[*aggrega
 
 var (
 	places = []string{"The tower", "Town hall", "Café Größe", "Łódź", "", "東京ホール"}
-	topics = []string{"Bell-ringing", "Choir", "Rounds and call changes", "Grüße", "Æther", "Élan", "鐘"}
+	topics = []string{"Bell-ringing", "Choir", "Rounds and call changes", "Grüße", "Ægir", "Élan", "鐘"}
 	names  = []string{"Ann", "Bob", "Çem", "Dörte", "Élodie", "Fay", "Gašper", "花子", "Ivan", "Zoë"}
 	zones  = []string{"UTC", "Europe/Vienna", "America/New_York", "Asia/Tokyo"}
 	tags   = []string{"course", "weekly", "open", "youth", "concert"}

@@ -73,7 +73,7 @@ func Compare(t Table, want, got Rows, report func(Difference) error) (rows int64
 		return 0, err
 	}
 	for ; wanted.row != nil || found.row != nil; rows++ {
-		order := 0
+		var order int
 		switch {
 		case found.row == nil:
 			order = -1
