@@ -412,6 +412,9 @@ func (s *stream[T, S]) begin(ctx context.Context) ([]eventstore.Record, error) {
 		return page, nil
 	}
 	var noted notes
+	if len(r.parts) > 0 {
+		noted.grow(len(r.parts) * notesInPart)
+	}
 	for _, part := range r.parts {
 		if err := decodeNotes(part, noted.put); err != nil {
 			s.h.o.Logger.Warn("a snapshot can't be used: the stream is folded from its beginning", "stream", s.name, "error", err)
