@@ -166,7 +166,7 @@ func TestClientCommands(t *testing.T) {
 	require.Contains(t, c.does("events", "get", event, "--as-of", "0"), "participants  0")
 	require.Empty(t, c.does("participants", "list", event, "--as-of", "0", "-q"))
 	require.Empty(t, c.does("reminders", "list", event, "--as-of", "0", "-q"))
-	require.Contains(t, c.does("notifications", "get", sent, "--as-of", "0"), "attempts  0")
+	require.Contains(t, c.does("notifications", "get", sent, "--as-of", "0"), "READY")
 
 	// A time of day is one of the event's own zone.
 	moved := c.does("events", "update", event, "--start", "2099-06-01 18:00", "--duration", "90m", "--clear", "location", "--json")
