@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,8 @@ import (
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/memstore"
+	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/sqldb/sqldbtest"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/projections"
 )
@@ -117,6 +120,16 @@ func newAPI(t testing.TB, options ...func(*api)) *api {
 	return a
 }
 
+// readModels is where the read models are kept: BELLTOWER_TEST_READ_MODELS names
+// a kind of database, sqlite unless it is set.
+func readModels(t testing.TB) sqldb.Target {
+	kind := sqldb.Kind(os.Getenv("BELLTOWER_TEST_READ_MODELS"))
+	if kind == "" {
+		kind = sqldb.SQLite
+	}
+	return sqldbtest.Fresh(t, kind)
+}
+
 // open starts everything over the store.
 func (a *api) open() {
 	t := a.t
@@ -125,7 +138,7 @@ func (a *api) open() {
 		Store: a.store, Keys: a.ring, Now: a.clock.now, PhoneRegion: "", Channels: channelKinds,
 	})
 	models, err := projections.Open(t.Context(), t.TempDir(), projections.Options{
-		Store: a.store, Keys: a.ring, Now: a.clock.now, Logger: logger,
+		Store: a.store, Keys: a.ring, Now: a.clock.now, Logger: logger, Target: readModels(t),
 	})
 	require.NoError(t, err)
 	a.models = models

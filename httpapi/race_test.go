@@ -89,6 +89,7 @@ func TestReadersSeeOnlyWhatWasTrueAtOnce(t *testing.T) {
 	a := newAPI(t)
 	a.loose = true
 	event := a.event(object{"capacity": 3})
+	a.get("/v1/events/" + event).is(http.StatusOK) // it is shown
 	for _, r := range a.together(crowd, func(i int) request {
 		switch i % 4 {
 		case 0:

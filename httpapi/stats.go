@@ -32,6 +32,14 @@ type projectionStat struct {
 	Name       string  `json:"name"`
 	Position   string  `json:"position"`
 	LagSeconds float64 `json:"lag_seconds"`
+	Error      string  `json:"error,omitempty"` // why it doesn't go on
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func (s *server) getStats(c *call) (*answer, error) {
@@ -61,7 +69,7 @@ func (s *server) getStats(c *call) (*answer, error) {
 		// Stores don't count; the read models, which read everything, do.
 		Store: storeStats{Position: end.String(), Events: models.Facts},
 		Projections: []projectionStat{
-			{Name: "read_models", Position: models.Position.String(), LagSeconds: models.Lag.Seconds()},
+			{Name: "read_models", Position: models.Position.String(), LagSeconds: models.Lag.Seconds(), Error: errorText(models.Err)},
 			{Name: "planner", Position: p.Planner.Position, LagSeconds: p.Planner.LagSeconds},
 		},
 		TimeZones: s.o.TimeZones,

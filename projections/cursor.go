@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // ErrCursor says that a cursor can't be read or belongs to another filter.
@@ -105,6 +107,11 @@ func (w *where) equal(column, value string) {
 	if value != "" {
 		w.and(column+" = ?", value)
 	}
+}
+
+// after narrows to what stands behind a key.
+func (w *where) after(d *sqldb.DB, n, id string, k *key) {
+	w.and(d.After(n, id), d.AfterArgs(k.N, k.ID)...)
 }
 
 func (w *where) sql() string {

@@ -2,40 +2,50 @@ package projections
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/belltower/belltower/events"
 )
 
-const eventColumns = `e.id, e.title, e.description, e.start_time, e.end_time, e.time_zone, e.location, e.creator_id,
-	e.capacity, e.tags, e.status, e.participant_count, e.revision, e.created_at, e.updated_at`
+// eventRow is a row of events.
+type eventRow struct {
+	id, title, description, timeZone, location, creatorID, tags, status         string
+	start, end, creatorHash, capacity, participants, revision, created, updated int64
+}
 
-func scanEvent(row scanner) (e Event, err error) {
-	var start, end, created, updated int64
-	var location, tags string
-	var capacity int
-	err = row.Scan(&e.ID, &e.Title, &e.Description, &start, &end, &e.TimeZone, &location, &e.CreatorID,
-		&capacity, &tags, &e.Status, &e.ParticipantCount, &e.Revision, &created, &updated)
-	if err != nil {
+func (r *eventRow) fields() []any {
+	return []any{&r.id, &r.title, &r.description, &r.start, &r.end, &r.timeZone, &r.location, &r.creatorID, &r.creatorHash,
+		&r.capacity, &r.tags, &r.status, &r.participants, &r.revision, &r.created, &r.updated}
+}
+
+// eventColumns are those of an eventRow, of the table e.
+var eventColumns = "e." + strings.Join(eventsShape.columns, ", e.")
+
+func scanEvent(row scanner) (Event, error) {
+	var r eventRow
+	if err := row.Scan(r.fields()...); err != nil {
 		return Event{}, err
 	}
-	e.StartTime, e.EndTime = timeOf(start), timeOf(end)
-	e.CreatedAt, e.UpdatedAt = timeOf(created), timeOf(updated)
-	e.Location = textOrNil(location)
-	if capacity > 0 {
+	e := Event{
+		ID: r.id, Title: r.title, Description: r.description, StartTime: timeOf(r.start), EndTime: timeOf(r.end), TimeZone: r.timeZone,
+		Location: textOrNil(r.location), CreatorID: r.creatorID, Status: r.status, ParticipantCount: int(r.participants),
+		Revision: r.revision, CreatedAt: timeOf(r.created), UpdatedAt: timeOf(r.updated),
+	}
+	if r.capacity > 0 {
+		capacity := int(r.capacity)
 		e.Capacity = &capacity
 	}
-	e.Tags, err = texts(tags)
+	var err error
+	e.Tags, err = texts(r.tags)
 	return e, err
 }
 
 // Event returns an event, or ErrNotFound.
 func (m *Models) Event(ctx context.Context, id string) (Event, error) {
-	e, err := scanEvent(m.row(ctx, "SELECT "+eventColumns+" FROM events e WHERE e.id = ?", id))
+	e, err := scanEvent(m.row(ctx, "SELECT "+eventColumns+" FROM {events} e WHERE e.id = ?", id))
 	return e, found(err, "event", id)
 }
 
@@ -56,13 +66,15 @@ func (m *Models) Events(ctx context.Context, f EventFilter, p Page) (List[Event]
 		return List[Event]{}, err
 	}
 	var w where
-	w.equal("e.creator_id", f.CreatorID)
+	if f.CreatorID != "" {
+		w.and("e.creator_hash = ? AND e.creator_id = ?", hash(f.CreatorID), f.CreatorID)
+	}
 	w.equal("e.status", f.Status)
 	if f.UserID != "" {
-		w.and("e.id IN (SELECT event_id FROM participants WHERE user_id = ?)", f.UserID)
+		w.and("e.id IN (SELECT event_id FROM {participants} WHERE user_hash = ? AND user_id = ?)", hash(f.UserID), f.UserID)
 	}
 	if f.Tag != "" {
-		w.and("e.id IN (SELECT event_id FROM event_tags WHERE tag = ?)", f.Tag)
+		w.and("e.id IN (SELECT event_id FROM {event_tags} WHERE tag = ?)", f.Tag)
 	}
 	if f.From != nil {
 		w.and("e.end_time > ?", f.From.UnixMicro())
@@ -72,14 +84,14 @@ func (m *Models) Events(ctx context.Context, f EventFilter, p Page) (List[Event]
 	}
 	w.words("e.id", eventScope, f.Query)
 	if after != nil {
-		w.and("(e.start_time, e.id) > (?, ?)", after.N, after.ID)
+		w.after(m.db, "e.start_time", "e.id", after)
 	}
 	out := newList[Event]()
-	err = m.rows(ctx, m.readers, func(row scanner) error {
+	err = m.rows(ctx, func(row scanner) error {
 		e, err := scanEvent(row)
 		out.Items = append(out.Items, e)
 		return err
-	}, "SELECT "+eventColumns+" FROM events e"+w.sql()+" ORDER BY e.start_time, e.id LIMIT ?", w.with(p.fetch())...)
+	}, "SELECT "+eventColumns+" FROM {events} e"+w.sql()+" ORDER BY e.start_time, e.id LIMIT ?", w.with(p.fetch())...)
 	if err != nil {
 		return List[Event]{}, fmt.Errorf("list events: %w", err)
 	}
@@ -90,45 +102,44 @@ func (m *Models) Events(ctx context.Context, f EventFilter, p Page) (List[Event]
 func ceilMicro(t time.Time) int64 { return t.Add(time.Microsecond - 1).UnixMicro() }
 
 func (w *writer) eventScheduled(f fact, e events.EventScheduled) error {
-	_, err := w.exec("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'scheduled', 0, ?, ?, ?)",
-		e.EventID, e.Title, e.Description, e.StartTime.UnixMicro(), e.EndTime.UnixMicro(), e.TimeZone,
-		e.Location, e.CreatorID, e.Capacity, list(e.Tags), f.Revision, f.at, f.at)
-	if err != nil {
+	if _, err := w.events.get(w, e.EventID); err != nil { // it must not be there
 		return err
 	}
-	return errors.Join(
-		w.changeTags(e.EventID, nil, e.Tags),
-		w.changeWords(eventScope, e.EventID, nil, eventWords(e.Title, e.Location, e.Description)),
-	)
+	w.changeTags(e.EventID, nil, e.Tags)
+	w.changeWords(eventScope, e.EventID, nil, eventWords(e.Title, e.Location, e.Description))
+	return w.events.insert(e.EventID, &eventRow{
+		id: e.EventID, title: e.Title, description: e.Description, start: e.StartTime.UnixMicro(), end: e.EndTime.UnixMicro(),
+		timeZone: e.TimeZone, location: e.Location, creatorID: e.CreatorID, creatorHash: hash(e.CreatorID), capacity: int64(e.Capacity),
+		tags: list(e.Tags), status: "scheduled", revision: f.Revision, created: f.at, updated: f.at,
+	})
+}
+
+// changeEvent changes an event's row, where it is there.
+func (w *writer) changeEvent(f fact, id string, change func(*eventRow) error) error {
+	e, err := w.events.get(w, id)
+	if err != nil || e == nil {
+		return err
+	}
+	e.revision, e.updated = f.Revision, f.at
+	return change(e)
 }
 
 func (w *writer) eventDetailsChanged(f fact, e events.EventDetailsChanged) error {
-	was, err := scanEvent(w.row("SELECT "+eventColumns+" FROM events e WHERE e.id = ?", e.EventID))
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	} else if err != nil {
+	return w.changeEvent(f, e.EventID, func(r *eventRow) error {
+		was := *r
+		r.title, r.description, r.location = or(e.Title, was.title), or(e.Description, was.description), or(e.Location, was.location)
+		r.creatorID = or(e.CreatorID, was.creatorID)
+		r.creatorHash = hash(r.creatorID)
+		w.changeWords(eventScope, r.id,
+			eventWords(was.title, was.location, was.description), eventWords(r.title, r.location, r.description))
+		if e.Tags == nil {
+			return nil
+		}
+		tags, err := texts(was.tags)
+		w.changeTags(r.id, tags, *e.Tags)
+		r.tags = list(*e.Tags)
 		return err
-	}
-	var oldLocation string
-	if was.Location != nil {
-		oldLocation = *was.Location
-	}
-	title, description, location := or(e.Title, was.Title), or(e.Description, was.Description), or(e.Location, oldLocation)
-	tags := was.Tags
-	if e.Tags != nil {
-		tags = *e.Tags
-	}
-	_, err = w.exec("UPDATE events SET title = ?, description = ?, location = ?, creator_id = ?, tags = ?,"+
-		" revision = ?, updated_at = ? WHERE id = ?",
-		title, description, location, or(e.CreatorID, was.CreatorID), list(tags), f.Revision, f.at, e.EventID)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		w.changeTags(e.EventID, was.Tags, tags),
-		w.changeWords(eventScope, e.EventID,
-			eventWords(was.Title, oldLocation, was.Description), eventWords(title, location, description)),
-	)
+	})
 }
 
 func or[T any](changed *T, was T) T {
@@ -139,69 +150,63 @@ func or[T any](changed *T, was T) T {
 }
 
 func (w *writer) eventRescheduled(f fact, e events.EventRescheduled) error {
-	_, err := w.exec("UPDATE events SET start_time = ?, end_time = ?, time_zone = ?, revision = ?, updated_at = ? WHERE id = ?",
-		e.StartTime.UnixMicro(), e.EndTime.UnixMicro(), e.TimeZone, f.Revision, f.at, e.EventID)
-	return err
+	return w.changeEvent(f, e.EventID, func(r *eventRow) error {
+		r.start, r.end, r.timeZone = e.StartTime.UnixMicro(), e.EndTime.UnixMicro(), e.TimeZone
+		return nil
+	})
 }
 
 func (w *writer) eventCapacityChanged(f fact, e events.EventCapacityChanged) error {
-	_, err := w.exec("UPDATE events SET capacity = ?, revision = ?, updated_at = ? WHERE id = ?",
-		e.Capacity, f.Revision, f.at, e.EventID)
-	return err
+	return w.changeEvent(f, e.EventID, func(r *eventRow) error {
+		r.capacity = int64(e.Capacity)
+		return nil
+	})
 }
 
 func (w *writer) eventCancelled(f fact, e events.EventCancelled) error {
-	_, err := w.exec("UPDATE events SET status = 'cancelled', revision = ?, updated_at = ? WHERE id = ?",
-		f.Revision, f.at, e.EventID)
-	return err
+	return w.changeEvent(f, e.EventID, func(r *eventRow) error {
+		r.status = "cancelled"
+		return nil
+	})
 }
 
 // eventDeleted takes away the event's own row, which hides all that belongs to it.
 func (w *writer) eventDeleted(e events.EventDeleted) error {
-	was, err := scanEvent(w.row("SELECT "+eventColumns+" FROM events e WHERE e.id = ?", e.EventID))
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	} else if err != nil {
+	r, err := w.events.get(w, e.EventID)
+	if err != nil || r == nil {
 		return err
 	}
-	var location string
-	if was.Location != nil {
-		location = *was.Location
-	}
-	if _, err := w.exec("DELETE FROM events WHERE id = ?", e.EventID); err != nil {
+	tags, err := texts(r.tags)
+	if err != nil {
 		return err
 	}
-	if _, err := w.exec("INSERT INTO gone VALUES (?)", e.EventID); err != nil {
-		return err
-	}
-	return errors.Join(
-		w.changeTags(e.EventID, was.Tags, nil),
-		w.changeWords(eventScope, e.EventID, eventWords(was.Title, location, was.Description), nil),
-	)
+	w.changeTags(r.id, tags, nil)
+	w.changeWords(eventScope, r.id, eventWords(r.title, r.location, r.description), nil)
+	w.events.delete(r.id)
+	w.gone.insert(r.id)
+	return nil
 }
 
 // countParticipant changes an event's number of participants by n; ok is false
 // when the event isn't there.
-func (w *writer) countParticipant(f fact, eventID string, n int) (ok bool, err error) {
-	changed, err := w.exec("UPDATE events SET participant_count = participant_count + ?, revision = ?, updated_at = ? WHERE id = ?",
-		n, f.Revision, f.at, eventID)
-	return changed == 1, err
+func (w *writer) countParticipant(f fact, eventID string, n int64) (ok bool, err error) {
+	err = w.changeEvent(f, eventID, func(r *eventRow) error {
+		r.participants += n
+		ok = true
+		return nil
+	})
+	return ok, err
 }
 
-func (w *writer) changeTags(eventID string, old, now []string) error {
+func (w *writer) changeTags(eventID string, old, now []string) {
 	for _, tag := range old {
 		if !slices.Contains(now, tag) {
-			if _, err := w.exec("DELETE FROM event_tags WHERE tag = ? AND event_id = ?", tag, eventID); err != nil {
-				return err
-			}
+			w.tags.delete(tag, eventID)
 		}
 	}
 	for _, tag := range now {
 		if !slices.Contains(old, tag) {
-			if _, err := w.exec("INSERT INTO event_tags VALUES (?, ?) ON CONFLICT DO NOTHING", tag, eventID); err != nil {
-				return err
-			}
+			w.tags.insert(tag, eventID)
 		}
 	}
-	return nil
 }

@@ -55,18 +55,18 @@ func (w *writer) apply(f fact) error {
 	case events.ParticipantResponded:
 		return w.participantResponded(f, e)
 	case events.ParticipantOptedOut:
-		return w.optedOut(f, e.ParticipantID, true)
+		return w.optedOut(f, e.ParticipantID, 1)
 	case events.ParticipantOptedIn:
-		return w.optedOut(f, e.ParticipantID, false)
+		return w.optedOut(f, e.ParticipantID, 0)
 	case events.ParticipantPromoted:
 		return w.participantPromoted(f, e)
 	case events.ParticipantRemoved:
 		return w.participantRemoved(f, e)
 
 	case events.ReminderAdded:
-		return w.reminderAdded(f, e)
+		w.reminderAdded(f, e)
 	case events.ReminderRemoved:
-		return w.reminderRemoved(e)
+		w.reminders.delete(e.ReminderID)
 
 	case events.NotificationScheduled:
 		return w.notificationScheduled(f, e)
@@ -88,6 +88,90 @@ func (w *writer) apply(f fact) error {
 		return w.notificationsCleared(f, e)
 	}
 	return nil // shown by no row: announcements, the processor, noted requests
+}
+
+// fewFacts are folded without reading ahead.
+const fewFacts = 4
+
+// prefetch reads the rows that facts are about, many at once.
+func (w *writer) prefetch(facts []fact) error {
+	if len(facts) <= fewFacts {
+		return nil
+	}
+	events, participants, notifications := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, f := range facts {
+		event, participant, notification := about(f.Fact)
+		events[event], participants[participant], notifications[notification] = true, true, true
+	}
+	if err := w.notifications.load(w, notifications); err != nil {
+		return err
+	}
+	if err := w.loadAttempts(notifications); err != nil {
+		return err
+	}
+	if err := w.participants.load(w, participants); err != nil {
+		return err
+	}
+	for id := range notifications {
+		if r := w.notifications.rows[id]; r != nil && r.now != nil {
+			events[r.now.eventID] = true
+		}
+	}
+	for id := range participants {
+		if r := w.participants.rows[id]; r != nil && r.now != nil {
+			events[r.now.eventID] = true
+		}
+	}
+	return w.events.load(w, events)
+}
+
+// about names what a fact is about; what it isn't about is empty.
+func about(f events.Fact) (event, participant, notification string) {
+	switch e := f.(type) {
+	case events.EventScheduled:
+		return e.EventID, "", ""
+	case events.EventDetailsChanged:
+		return e.EventID, "", ""
+	case events.EventRescheduled:
+		return e.EventID, "", ""
+	case events.EventCapacityChanged:
+		return e.EventID, "", ""
+	case events.EventCancelled:
+		return e.EventID, "", ""
+	case events.EventDeleted:
+		return e.EventID, "", ""
+	case events.ParticipantRegistered:
+		return e.EventID, e.ParticipantID, ""
+	case events.ParticipantContactChanged:
+		return e.EventID, e.ParticipantID, ""
+	case events.ParticipantResponded:
+		return e.EventID, e.ParticipantID, ""
+	case events.ParticipantOptedOut:
+		return e.EventID, e.ParticipantID, ""
+	case events.ParticipantOptedIn:
+		return e.EventID, e.ParticipantID, ""
+	case events.ParticipantPromoted:
+		return e.EventID, e.ParticipantID, ""
+	case events.ParticipantRemoved:
+		return e.EventID, e.ParticipantID, ""
+	case events.NotificationScheduled:
+		return e.EventID, "", e.NotificationID
+	case events.NotificationCancelled:
+		return e.EventID, "", e.NotificationID
+	case events.SendingStarted:
+		return e.EventID, "", e.NotificationID
+	case events.NotificationSent:
+		return e.EventID, "", e.NotificationID
+	case events.SendingFailed:
+		return e.EventID, "", e.NotificationID
+	case events.NotificationFailed:
+		return e.EventID, "", e.NotificationID
+	case events.NotificationDelivered:
+		return e.EventID, "", e.NotificationID
+	case events.NotificationRetried:
+		return e.EventID, "", e.NotificationID
+	}
+	return "", "", ""
 }
 
 func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // Status tells how far the rows are.
@@ -74,17 +76,23 @@ func (m *Models) WaitFor(ctx context.Context, p eventstore.Position) error {
 	}
 }
 
-// reached tells that everything up to p is shown.
-func (m *Models) reached(p eventstore.Position, atEnd bool) {
+// reached tells that the rows of a generation show everything up to p, and that c
+// is their checkpoint. Queries go over to it once that takes nothing from them
+// that they have shown.
+func (m *Models) reached(generation int64, p eventstore.Position, c checkpoint, atEnd bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.status.Err = nil
-	m.status.Facts = m.writer.checkpoint.facts
-	m.created = timeOf(m.writer.checkpoint.created)
 	m.atEnd = atEnd
 	if atEnd {
 		m.status.CaughtUp = true
 	}
+	if p.Before(m.status.Position) && m.current.Load() != generation {
+		return
+	}
+	m.current.Store(generation)
+	m.status.Facts = c.facts
+	m.created = timeOf(c.created)
 	if m.status.Position.Before(p) {
 		m.status.Position = p
 		close(m.advanced)
@@ -138,8 +146,12 @@ func (m *Models) Follow(ctx context.Context) error {
 		if progressed {
 			failures = 0
 		}
+		if err == nil || errors.Is(err, errMoved) || errors.Is(err, errEnded) {
+			wait(ctx, 10*time.Millisecond)
+			continue // with another generation, or another instance folds
+		}
 		if m.stopped(err) {
-			m.log.ErrorContext(ctx, "read models stand still", "position", m.writer.checkpoint.position.String(), "error", err)
+			m.log.ErrorContext(ctx, "read models stand still", "position", m.Status().Position.String(), "error", err)
 		}
 		m.pause(ctx, failures)
 	}
@@ -156,13 +168,121 @@ func backoff(ctx context.Context, failures int) {
 	}
 }
 
-// follow folds one subscription until it ends.
+// follow folds one subscription until it ends, or watches how another instance does.
 func (m *Models) follow(ctx context.Context) (progressed bool, err error) {
-	// What became of a transaction that failed is in the database alone.
-	if err := m.writer.load(); err != nil {
+	g, err := m.database.choose(ctx)
+	if err != nil {
 		return false, err
 	}
-	sub, err := m.options.Store.Subscribe(ctx, m.writer.checkpoint.position)
+	if err := m.take(ctx, g); err != nil {
+		return false, err
+	}
+	// What became of a transaction that failed is in the database alone.
+	if err := m.writer.load(); err != nil {
+		if sqldb.NoTable(err) || errors.Is(err, sql.ErrNoRows) { // somebody has dropped it
+			err = errors.Join(err, m.database.Drop(ctx, g.Number))
+		}
+		return false, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if m.database.target.Shared() {
+		held, err := m.writer.acquire(m.database.self)
+		if err != nil {
+			return false, fmt.Errorf("ask for the lease: %w", err)
+		}
+		if !held {
+			return m.watch(ctx)
+		}
+		var renewing sync.WaitGroup
+		renewing.Go(func() { m.renewing(ctx, g.Number, cancel) })
+		defer func() {
+			if errors.Is(context.Cause(ctx), errLost) {
+				err = nil
+			}
+			cancel(nil)
+			renewing.Wait()
+			if m.isClosing() {
+				released, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+				err = errors.Join(err, m.database.release(released, g.Number, m.database.self))
+				done()
+			}
+		}()
+	}
+	return m.project(ctx)
+}
+
+func (m *Models) isClosing() bool {
+	select {
+	case <-m.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// take makes the writer one of generation g, on a connection that works.
+func (m *Models) take(ctx context.Context, g Generation) error {
+	if m.writer != nil && m.writer.generation == g.Number && m.writer.load() == nil {
+		m.known = g
+		return nil
+	}
+	if m.writer != nil {
+		_ = m.writer.close() // it may be broken
+		m.writer = nil
+	}
+	w, err := connect(ctx, m.database.writing, g.Number)
+	if err == nil {
+		m.writer, m.known = w, g
+	}
+	return err
+}
+
+// errLost says that another instance has the lease, or may have.
+var errLost = errors.New("projections: the lease was lost")
+
+// renewing keeps the lease until ctx ends; without it, it ends what goes on.
+func (m *Models) renewing(ctx context.Context, generation int64, end context.CancelCauseFunc) {
+	renewed := time.Now()
+	for {
+		m.mu.Lock()
+		news := leaseNews{caughtUp: m.status.CaughtUp}
+		if m.status.Err != nil {
+			news.failure = m.status.Err.Error()
+		}
+		m.mu.Unlock()
+		switch held, err := m.database.renew(ctx, generation, m.database.self, news); {
+		case err == nil && !held, err != nil && time.Since(renewed) > leaseTime:
+			end(errLost)
+			return
+		case err == nil:
+			renewed = time.Now()
+		}
+		if !wait(ctx, renewEvery) {
+			return
+		}
+	}
+}
+
+// wait returns false when ctx ends before.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lookEvery is how often it is looked whether another generation is live.
+const lookEvery = time.Second
+
+// project folds one subscription until it ends, or another generation is to be folded into.
+func (m *Models) project(ctx context.Context) (progressed bool, err error) {
+	w := m.writer
+	sub, err := m.options.Store.Subscribe(ctx, w.checkpoint.position)
 	if err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
@@ -176,46 +296,193 @@ func (m *Models) follow(ctx context.Context) (progressed bool, err error) {
 		pump.Wait()
 	}()
 
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	sweeping := true
 	for {
-		b, ok := m.next(decoded, &sweeping)
-		if !ok {
-			more, err := m.writer.sweep()
+		b, what := m.next(ctx, decoded, look.C, sweeping)
+		switch what {
+		case nothing:
+			more, err := w.sweep()
 			if err != nil {
 				return progressed, fmt.Errorf("sweep: %w", err)
 			}
 			sweeping = more
 			continue
-		}
-		before := m.writer.checkpoint.position
-		err := m.foldBatch(b.facts)
-		if err == nil && b.err == nil {
-			m.reached(b.position, b.caughtUp)
-			progressed, sweeping = true, true
+		case looking:
+			if again, err := m.look(ctx); again || err != nil {
+				return true, err
+			}
 			continue
 		}
-		if before.Before(m.writer.checkpoint.position) {
-			m.reached(m.writer.checkpoint.position, false)
+		before := w.checkpoint.position
+		err := w.foldAll(b.facts, m.maxFacts)
+		if err == nil && b.err == nil {
+			m.reached(w.generation, b.position, w.checkpoint, b.caughtUp)
+			progressed, sweeping = true, true
+			if len(b.facts) == 0 {
+				err = m.database.saw(ctx, w.generation, b.position)
+			}
+			if err == nil && b.caughtUp && m.known.State != Live {
+				err = m.becomeLive(ctx)
+			}
+			if err != nil {
+				return progressed, err
+			}
+			continue
+		}
+		if before.Before(w.checkpoint.position) {
+			m.reached(w.generation, w.checkpoint.position, w.checkpoint, false)
 			progressed = true
 		}
 		return progressed, errors.Join(err, b.err)
 	}
 }
 
-// next takes what has come, up to maxFacts at once. With nothing there, it
-// waits, or returns false when there may be something to sweep instead.
-func (m *Models) next(decoded <-chan batch, sweeping *bool) (b batch, ok bool) {
+// saw tells those who watch that nothing up to p has changed the rows.
+func (d *Database) saw(ctx context.Context, generation int64, p eventstore.Position) error {
+	if !d.target.Shared() {
+		return nil
+	}
+	_, err := d.writing.ExecContext(ctx, d.writing.Bind("", "UPDATE generations SET seen_commit = ?, seen_prepare = ? WHERE generation = ?"),
+		int64(p.Commit), int64(p.Prepare), generation)
+	return err
+}
+
+// unusedTime is after how long a generation that nobody uses is dropped, by its
+// state. Until then other instances have noticed that another one is live.
+var unusedTime = map[State]time.Duration{Making: makingTime, Building: 10 * time.Minute, Old: 30 * time.Second}
+
+// look looks whether another generation is to be folded into, and drops those
+// that nobody uses any more.
+func (m *Models) look(ctx context.Context) (another bool, err error) {
+	all, now, err := m.database.list(ctx)
+	if err != nil {
+		return false, fmt.Errorf("look for the live generation: %w", err)
+	}
+	if g, ok := ours(all); !ok || g.Number != m.writer.generation {
+		return true, nil
+	}
+	for _, g := range all {
+		used, ok := unusedTime[g.State]
+		if !ok || g.Number == m.writer.generation || g.Number == m.current.Load() || now.Sub(g.Used) < used {
+			continue
+		}
+		m.log.InfoContext(ctx, "dropping rows that nobody uses any more", "generation", g.Number, "version", g.Version)
+		if err := m.database.Drop(ctx, g.Number); err != nil && !errors.Is(err, ErrNoGeneration) {
+			return false, err
+		}
+		break
+	}
+	return false, nil
+}
+
+// becomeLive swaps the generation that has caught up with the live one, but not
+// with one of a newer version that is in use.
+func (m *Models) becomeLive(ctx context.Context) error {
+	all, now, err := m.database.list(ctx)
+	if err != nil {
+		return err
+	}
+	if live, ok := liveOf(all); ok && live.Version > version && now.Sub(live.Used) < unusedTime[Old] {
+		return nil
+	}
+	if err := m.database.Swap(ctx, m.writer.generation); err != nil {
+		return err
+	}
+	m.known.State = Live
+	m.log.InfoContext(ctx, "the read models were swapped", "version", version, "generation", m.writer.generation)
+	return nil
+}
+
+// watch follows the checkpoint that another instance moves, until that one's
+// lease runs out or another generation is live.
+func (m *Models) watch(ctx context.Context) (progressed bool, err error) {
+	w := m.writer
+	looked, asked, touched := time.Now(), time.Now(), time.Time{}
+	for {
+		if time.Since(touched) > 10*time.Second {
+			touched = time.Now()
+			if err := m.database.touch(ctx, w.generation); err != nil {
+				return progressed, err
+			}
+		}
+		c, err := scanCheckpoint(w.row(selectCheckpoint))
+		if err != nil {
+			return progressed, err
+		}
+		progressed = true
+		if err := m.watched(w, c); err != nil {
+			return progressed, err
+		}
+		if time.Since(looked) > lookEvery {
+			looked = time.Now()
+			if another, err := m.look(ctx); another || err != nil {
+				return true, err
+			}
+		}
+		if time.Since(asked) > askEvery {
+			asked = time.Now()
+			var out int
+			if err := w.row("SELECT count(*) FROM generations WHERE generation = ? AND held_until < "+w.db.Now(), w.generation).Scan(&out); err != nil || out > 0 {
+				return true, err
+			}
+		}
+		if !wait(ctx, 25*time.Millisecond) {
+			return progressed, nil
+		}
+	}
+}
+
+// watched tells what the instance that projects has reached, and what it says of itself.
+func (m *Models) watched(w *writer, c checkpoint) error {
+	var caughtUp, commit, prepare int64
+	var failure string
+	err := w.row("SELECT caught_up, seen_commit, seen_prepare, failure FROM generations WHERE generation = ?", w.generation).
+		Scan(&caughtUp, &commit, &prepare, &failure)
+	if err != nil {
+		return err
+	}
+	p := c.position
+	if seen := (eventstore.Position{Commit: uint64(commit), Prepare: uint64(prepare)}); p.Before(seen) {
+		p = seen
+	}
+	if failure != "" {
+		m.stopped(errors.New(failure))
+		return nil
+	}
+	m.reached(w.generation, p, c, caughtUp == 1)
+	return nil
+}
+
+// turn is what is to be done next.
+type turn int
+
+const (
+	folding turn = iota // what has come
+	looking             // whether another generation is live
+	nothing             // has come: there may be something to sweep
+)
+
+// next takes what has come, up to maxFacts at once.
+func (m *Models) next(ctx context.Context, decoded <-chan batch, look <-chan time.Time, sweeping bool) (b batch, what turn) {
 	var more bool
 	select {
 	case b, more = <-decoded:
+	case <-look:
+		return batch{}, looking
 	default:
 		m.mu.Lock()
 		idle := m.atEnd
 		m.mu.Unlock()
-		if *sweeping && idle {
-			return batch{}, false
+		if sweeping && idle {
+			return batch{}, nothing
 		}
-		b, more = <-decoded
+		select {
+		case b, more = <-decoded:
+		case <-look:
+			return batch{}, looking
+		}
 	}
 	for more && len(b.facts) < m.maxFacts && b.err == nil {
 		var then batch
@@ -226,35 +493,43 @@ func (m *Models) next(decoded <-chan batch, sweeping *bool) (b batch, ok bool) {
 				b.position, b.caughtUp, b.err = then.position, then.caughtUp, then.err
 			}
 		default:
-			return b, true
+			return b, folding
 		}
 	}
 	if !more && b.err == nil {
 		b.err = errEnded
 	}
-	return b, true
+	return b, folding
 }
 
-// foldBatch folds facts in one transaction. Where that fails, it goes as far as it can.
-func (m *Models) foldBatch(facts []fact) error {
-	for len(facts) > m.maxFacts {
-		if err := m.foldBatch(facts[:m.maxFacts]); err != nil {
+// conflicts is how often a transaction is tried that others were in the way of.
+const conflicts = 5
+
+// foldAll folds facts, so many in one transaction. Where that fails, it goes as far as it can.
+func (w *writer) foldAll(facts []fact, most int) error {
+	for len(facts) > most {
+		if err := w.foldAll(facts[:most], most); err != nil {
 			return err
 		}
-		facts = facts[m.maxFacts:]
+		facts = facts[most:]
 	}
 	if len(facts) == 0 {
 		return nil
 	}
-	err := m.writer.fold(facts)
-	if err == nil || len(facts) == 1 {
+	var err error
+	for range conflicts {
+		if err = w.fold(facts); !sqldb.Conflict(err) {
+			break
+		}
+	}
+	if err == nil || len(facts) == 1 || sqldb.Unreachable(err) || errors.Is(err, errMoved) {
 		return err
 	}
-	if err := m.writer.load(); err != nil {
+	if err := w.load(); err != nil {
 		return err
 	}
 	for i := range facts {
-		if err := m.writer.fold(facts[i : i+1]); err != nil {
+		if err := w.fold(facts[i : i+1]); err != nil {
 			return err
 		}
 	}

@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
-	"github.com/belltower/belltower/internal/seal"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // ErrNotFound says that there is no such thing, or that its event was deleted.
@@ -28,16 +27,20 @@ type Options struct {
 	Keys   events.Keys
 	Now    func() time.Time // time.Now when nil
 	Logger *slog.Logger     // slog.Default() when nil
+	// Target is where the rows are kept; the zero Target is read.db in the folder.
+	Target sqldb.Target
 }
 
 // Models are the read models, in one database. All methods may be called concurrently.
 type Models struct {
-	options Options
-	log     *slog.Logger
-	path    string
-	writer  *writer // used by Follow alone
-	readers *sql.DB
-	hot     sync.Map // query → *sql.Stmt, of single rows
+	options  Options
+	log      *slog.Logger
+	database *Database
+	db       *sqldb.DB    // that is read from
+	current  atomic.Int64 // the generation that queries are answered from
+	hot      sync.Map     // query of a generation → *sql.Stmt, of single rows in SQLite
+	writer   *writer      // used by Follow alone
+	known    Generation   // as Follow has last seen it
 
 	pause    func(ctx context.Context, failures int) // between tries
 	maxFacts int                                     // that are folded in one transaction
@@ -50,11 +53,11 @@ type Models struct {
 	progress
 }
 
-// Open opens the read models in dir. Rows that can't be gone on with are dropped
-// and built anew by Follow: those of another version, of a log that was put
-// back to an earlier state, or in a file that can't be read. Until
-// Status().CaughtUp, queries answer from what has been built so far, and
-// readiness is refused.
+// Open opens the read models in dir, or in the database of a server. Rows that
+// can't be gone on with are built anew by Follow: those of another version,
+// beside which another generation is begun, of a log that was put back to an
+// earlier state, or in a file that can't be read. Until Status().CaughtUp,
+// queries answer from what has been built so far, and readiness is refused.
 func Open(ctx context.Context, dir string, o Options) (*Models, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -62,27 +65,81 @@ func Open(ctx context.Context, dir string, o Options) (*Models, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	dir, err := filepath.Abs(dir)
+	d, err := OpenDatabase(ctx, o.Target, dir, o.Logger)
 	if err != nil {
-		return nil, fmt.Errorf("open read models: %w", err)
+		return nil, err
 	}
-	w, err := openWriter(ctx, dir, o.Store, o.Logger)
-	if err != nil {
-		return nil, fmt.Errorf("open read models in %s: %w", dir, err)
-	}
-	readers, err := sql.Open("sqlite", dsn(filepath.Join(dir, fileName), "query_only(1)", "mmap_size(268435456)"))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open read models in %s: %w", dir, err), w.close())
-	}
-	connections := max(4, 2*runtime.GOMAXPROCS(0))
-	readers.SetMaxOpenConns(connections)
-	readers.SetMaxIdleConns(connections)
 	m := &Models{
-		options: o, log: o.Logger, path: filepath.Join(dir, fileName), writer: w, readers: readers,
+		options: o, log: o.Logger, database: d, db: d.reading,
 		pause: backoff, maxFacts: 4096, closing: make(chan struct{}),
 	}
-	m.begin(w.checkpoint)
+	if err := m.settle(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open read models: %w", err), d.Close())
+	}
 	return m, nil
+}
+
+// settle finds the generation to answer from, and whether it can be gone on with.
+func (m *Models) settle(ctx context.Context) error {
+	for {
+		g, err := m.database.choose(ctx)
+		if err != nil {
+			return err
+		}
+		if m.writer, err = connect(ctx, m.database.writing, g.Number); err != nil {
+			return err
+		}
+		reason, err := m.writer.unfit(ctx, m.options.Store)
+		if err == nil && reason == "" {
+			m.known = g
+			m.current.Store(g.Number)
+			m.begin(m.writer.checkpoint)
+			if g.State != Live {
+				m.log.InfoContext(ctx, "building the read models of this version beside those of another", "version", version, "generation", g.Number)
+			}
+			return nil
+		}
+		if err := errors.Join(err, m.writer.close()); err != nil {
+			return err
+		}
+		m.log.WarnContext(ctx, "building the read models anew", "generation", g.Number, "reason", reason)
+		if err := m.database.Drop(ctx, g.Number); err != nil && !errors.Is(err, ErrNoGeneration) {
+			return err
+		}
+	}
+}
+
+// unfit tells why the rows can't be gone on with; empty: they can.
+func (w *writer) unfit(ctx context.Context, store eventstore.Store) (reason string, err error) {
+	var found int
+	err = w.row("SELECT version FROM {checkpoint}").Scan(&found)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return "there is no checkpoint", nil
+	case sqldb.Damaged(err) || sqldb.NoTable(err):
+		return "they can't be read: " + err.Error(), nil
+	case err != nil:
+		return "", err
+	case found != version:
+		return fmt.Sprintf("they have version %d, this is %d", found, version), nil
+	}
+	if err := w.load(); err != nil {
+		return "", err
+	}
+	at := w.checkpoint.position
+	if at == eventstore.Start {
+		return "", nil
+	}
+	r, ok, err := store.RecordAt(ctx, at)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("compare the checkpoint with the log: %w", err)
+	case !ok:
+		return fmt.Sprintf("the log has no fact at their checkpoint %v", at), nil
+	case r.ID != w.checkpoint.id:
+		return fmt.Sprintf("the log has another fact at their checkpoint %v", at), nil
+	}
+	return "", nil
 }
 
 // Close ends Follow and closes the database.
@@ -96,10 +153,10 @@ func (m *Models) Close() error {
 			errs = append(errs, s.(*sql.Stmt).Close())
 			return true
 		})
-		errs = append(errs, m.readers.Close(), m.writer.close())
-		if errors.Join(errs...) == nil {
-			seal.Put(m.path)
+		if m.writer != nil {
+			errs = append(errs, m.writer.close())
 		}
+		errs = append(errs, m.database.Close())
 		if err := errors.Join(errs...); err != nil {
 			m.closeErr = fmt.Errorf("close read models: %w", err)
 		}
@@ -107,69 +164,119 @@ func (m *Models) Close() error {
 	return m.closeErr
 }
 
+// Database tells what the database calls itself, such as PostgreSQL 15.2.
+func (m *Models) Database() string { return m.db.Version }
+
 // now is in microseconds, as times are stored.
 func (m *Models) now() int64 { return m.options.Now().UnixMicro() }
 
-// statement gives the statement of a query whose text is one of few, prepared once.
-func (m *Models) statement(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s, ok := m.hot.Load(query); ok {
-		return s.(*sql.Stmt), nil
+// moved tells whether err says that the generation that was asked has been
+// dropped, and another one is asked from now on.
+func (m *Models) moved(ctx context.Context, from int64, err error) bool {
+	if !sqldb.NoTable(err) {
+		return false
 	}
-	s, err := m.readers.PrepareContext(ctx, query)
+	all, _, err := m.database.list(ctx)
 	if err != nil {
-		return nil, err
+		return false
 	}
-	if first, loaded := m.hot.LoadOrStore(query, s); loaded {
-		return first.(*sql.Stmt), s.Close()
-	}
-	return s, nil
+	g, ok := ours(all)
+	return ok && g.State != Making && g.Number != from && (m.current.CompareAndSwap(from, g.Number) || m.current.Load() != from)
+}
+
+// asked is a row that is asked for when it is scanned.
+type asked struct {
+	m     *Models
+	ctx   context.Context
+	query string
+	args  []any
 }
 
 // row reads one row. The query's text must be one of few.
 func (m *Models) row(ctx context.Context, query string, args ...any) scanner {
-	s, err := m.statement(ctx, query)
+	return asked{m, ctx, query, args}
+}
+
+func (a asked) Scan(dest ...any) error {
+	from := a.m.current.Load()
+	err := a.m.rowOf(a.ctx, from, a.query, a.args).Scan(dest...)
+	if a.m.moved(a.ctx, from, err) {
+		err = a.m.rowOf(a.ctx, a.m.current.Load(), a.query, a.args).Scan(dest...)
+	}
+	return err
+}
+
+func (m *Models) rowOf(ctx context.Context, generation int64, query string, args []any) scanner {
+	text := m.db.Bind(prefixOf(generation), query)
+	if m.db.Kind() != sqldb.SQLite {
+		return m.db.QueryRowContext(ctx, text, args...)
+	}
+	s, err := m.statement(ctx, text)
 	if err != nil {
 		return failed{err}
 	}
 	return s.QueryRowContext(ctx, args...)
 }
 
-// rowIn reads one row in tx.
-func (m *Models) rowIn(ctx context.Context, tx *sql.Tx, query string, args ...any) scanner {
-	return tx.QueryRowContext(ctx, query, args...)
-}
-
-// queryer is a database or a transaction.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+// statement gives the statement of a query whose text is one of few, prepared
+// once: on SQLite that is most of what a single row costs.
+func (m *Models) statement(ctx context.Context, text string) (*sql.Stmt, error) {
+	if s, ok := m.hot.Load(text); ok {
+		return s.(*sql.Stmt), nil
+	}
+	s, err := m.db.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if first, loaded := m.hot.LoadOrStore(text, s); loaded {
+		return first.(*sql.Stmt), s.Close()
+	}
+	return s, nil
 }
 
 // rows reads all rows through scan.
-func (m *Models) rows(ctx context.Context, q queryer, scan func(scanner) error, query string, args ...any) error {
-	rows, err := q.QueryContext(ctx, query, args...)
+func (m *Models) rows(ctx context.Context, scan func(scanner) error, query string, args ...any) error {
+	from := m.current.Load()
+	err := snapshot{m.db, m.db, from}.rows(ctx, scan, query, args...)
+	if m.moved(ctx, from, err) {
+		err = snapshot{m.db, m.db, m.current.Load()}.rows(ctx, scan, query, args...)
+	}
+	return err
+}
+
+// snapshot is one state of the rows of a generation.
+type snapshot struct {
+	db         *sqldb.DB
+	q          queryer
+	generation int64
+}
+
+// snapshot runs read on one state of the rows. It may run twice.
+func (m *Models) snapshot(ctx context.Context, read func(snapshot) error) error {
+	from := m.current.Load()
+	err := m.db.Snapshot(ctx, func(tx *sql.Tx) error { return read(snapshot{m.db, tx, from}) })
+	if m.moved(ctx, from, err) {
+		err = m.db.Snapshot(ctx, func(tx *sql.Tx) error { return read(snapshot{m.db, tx, m.current.Load()}) })
+	}
+	return err
+}
+
+func (s snapshot) row(ctx context.Context, query string, args ...any) scanner {
+	return s.q.QueryRowContext(ctx, s.db.Bind(prefixOf(s.generation), query), args...)
+}
+
+func (s snapshot) rows(ctx context.Context, scan func(scanner) error, query string, args ...any) error {
+	rows, err := s.q.QueryContext(ctx, s.db.Bind(prefixOf(s.generation), query), args...)
 	if err != nil {
 		return err
 	}
 	return each(rows, scan)
 }
 
-// snapshot runs read on one state of the rows.
-func (m *Models) snapshot(ctx context.Context, read func(*sql.Tx) error) error {
-	tx, err := m.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	err = read(tx)
-	if end := tx.Rollback(); err == nil && !errors.Is(end, sql.ErrTxDone) {
-		err = end
-	}
-	return err
-}
-
 // eventThere returns ErrNotFound when there is no such event.
-func (m *Models) eventThere(ctx context.Context, tx *sql.Tx, id string) error {
+func (s snapshot) eventThere(ctx context.Context, id string) error {
 	var one int
-	err := m.rowIn(ctx, tx, "SELECT 1 FROM events WHERE id = ?", id).Scan(&one)
+	err := s.row(ctx, "SELECT 1 FROM {events} WHERE id = ?", id).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("event %s: %w", id, ErrNotFound)
 	}

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -25,7 +24,7 @@ const notificationColumns = `n.id, n.event_id, n.reminder_id, n.announcement_id,
 	n.provider_message_id, n.revision`
 
 // notificationRows are the notifications of events that are there.
-const notificationRows = "SELECT " + notificationColumns + " FROM notifications n JOIN events e ON e.id = n.event_id"
+const notificationRows = "SELECT " + notificationColumns + " FROM {notifications} n JOIN {events} e ON e.id = n.event_id"
 
 // scanNotification reads a row of notificationColumns as it stands at now, and what dest is for behind it.
 func scanNotification(row scanner, now int64, dest ...any) (n Notification, err error) {
@@ -50,13 +49,13 @@ func scanNotification(row scanner, now int64, dest ...any) (n Notification, err 
 // Notification returns a notification with its attempts, or ErrNotFound.
 func (m *Models) Notification(ctx context.Context, id string) (Notification, error) {
 	var n Notification
-	err := m.snapshot(ctx, func(tx *sql.Tx) (err error) {
-		n, err = scanNotification(m.rowIn(ctx, tx, notificationRows+" WHERE n.id = ?", id), m.now())
+	err := m.snapshot(ctx, func(tx snapshot) (err error) {
+		n, err = scanNotification(tx.row(ctx, notificationRows+" WHERE n.id = ?", id), m.now())
 		if err != nil {
 			return err
 		}
 		n.AttemptLog = []Attempt{}
-		return m.rows(ctx, tx, func(row scanner) error {
+		return tx.rows(ctx, func(row scanner) error {
 			var a Attempt
 			var started int64
 			var reason string
@@ -64,14 +63,14 @@ func (m *Models) Notification(ctx context.Context, id string) (Notification, err
 			a.StartedAt, a.Error = timeOf(started), textOrNil(reason)
 			n.AttemptLog = append(n.AttemptLog, a)
 			return err
-		}, "SELECT number, started_at, outcome, error FROM attempts WHERE notification_id = ? ORDER BY number", id)
+		}, "SELECT number, started_at, outcome, error FROM {attempts} WHERE notification_id = ? ORDER BY number", id)
 	})
 	return n, found(err, "notification", id)
 }
 
 // EventOfNotification returns the id of the event that the notification is about, or ErrNotFound.
 func (m *Models) EventOfNotification(ctx context.Context, id string) (eventID string, err error) {
-	err = m.row(ctx, "SELECT e.id FROM notifications n JOIN events e ON e.id = n.event_id WHERE n.id = ?", id).Scan(&eventID)
+	err = m.row(ctx, "SELECT e.id FROM {notifications} n JOIN {events} e ON e.id = n.event_id WHERE n.id = ?", id).Scan(&eventID)
 	return eventID, found(err, "notification", id)
 }
 
@@ -111,16 +110,16 @@ func (m *Models) Notifications(ctx context.Context, f NotificationFilter, p Page
 		w.and("n.scheduled_time > ?", f.DueAfter.UnixMicro())
 	}
 	if after != nil {
-		w.and("(n.scheduled_time, n.id) > (?, ?)", after.N, after.ID)
+		w.after(m.db, "n.scheduled_time", "n.id", after)
 	}
 	out := newList[Notification]()
-	err = m.snapshot(ctx, func(tx *sql.Tx) error {
+	err = m.snapshot(ctx, func(tx snapshot) error {
 		if f.EventID != "" {
-			if err := m.eventThere(ctx, tx, f.EventID); err != nil {
+			if err := tx.eventThere(ctx, f.EventID); err != nil {
 				return err
 			}
 		}
-		return m.rows(ctx, tx, func(row scanner) error {
+		return tx.rows(ctx, func(row scanner) error {
 			n, err := scanNotification(row, now)
 			out.Items = append(out.Items, n)
 			return err
@@ -134,7 +133,7 @@ func (m *Models) Notifications(ctx context.Context, f NotificationFilter, p Page
 
 // Cleared returns how many notifications the NotificationsCleared at p removed, or ErrNotFound.
 func (m *Models) Cleared(ctx context.Context, p eventstore.Position) (removed int, err error) {
-	err = m.row(ctx, "SELECT removed FROM cleared WHERE log_commit = ? AND log_prepare = ?", int64(p.Commit), int64(p.Prepare)).
+	err = m.row(ctx, "SELECT removed FROM {cleared} WHERE log_commit = ? AND log_prepare = ?", int64(p.Commit), int64(p.Prepare)).
 		Scan(&removed)
 	return removed, found(err, "clearing", p.String())
 }
@@ -146,7 +145,7 @@ const due = "n.status = 'PENDING' AND n.scheduled_time <= ? AND (n.next_attempt_
 // them could (zero: there is none), and how many are being sent.
 func (m *Models) Due(ctx context.Context) (waiting int, oldest time.Time, inFlight int, err error) {
 	now := m.now()
-	err = m.snapshot(ctx, func(tx *sql.Tx) error {
+	err = m.snapshot(ctx, func(tx snapshot) error {
 		// Those of events that are gone are few and soon swept, so they are
 		// taken off rather than looked for in all.
 		var goneDue, goneSending int
@@ -156,12 +155,12 @@ func (m *Models) Due(ctx context.Context) (waiting int, oldest time.Time, inFlig
 			query string
 			args  []any
 		}{
-			{&waiting, "SELECT count(*) FROM notifications n WHERE " + due, []any{now, now}},
-			{&goneDue, "SELECT count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id AND " + due, []any{now, now}},
-			{&inFlight, "SELECT count(*) FROM notifications n WHERE n.status = 'SENDING'", nil},
-			{&goneSending, "SELECT count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id AND n.status = 'SENDING'", nil},
+			{&waiting, "SELECT count(*) FROM {notifications} n WHERE " + due, []any{now, now}},
+			{&goneDue, "SELECT count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id AND " + due, []any{now, now}},
+			{&inFlight, "SELECT count(*) FROM {notifications} n WHERE n.status = 'SENDING'", nil},
+			{&goneSending, "SELECT count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id AND n.status = 'SENDING'", nil},
 		} {
-			if err := m.rowIn(ctx, tx, ask.query, ask.args...).Scan(ask.into); err != nil {
+			if err := tx.row(ctx, ask.query, ask.args...).Scan(ask.into); err != nil {
 				return err
 			}
 		}
@@ -171,10 +170,10 @@ func (m *Models) Due(ctx context.Context) (waiting int, oldest time.Time, inFlig
 		}
 		there := ""
 		if goneDue > 0 {
-			there = " AND n.event_id NOT IN (SELECT event_id FROM gone)"
+			there = " AND n.event_id NOT IN (SELECT event_id FROM {gone})"
 		}
-		err := m.rowIn(ctx, tx, "SELECT min(max(n.scheduled_time, coalesce(n.next_attempt_time, 0)))"+
-			" FROM notifications n WHERE "+due+there, now, now).Scan(&since)
+		err := tx.row(ctx, "SELECT min("+m.db.Greatest("n.scheduled_time", "coalesce(n.next_attempt_time, 0)")+")"+
+			" FROM {notifications} n WHERE "+due+there, now, now).Scan(&since)
 		if err == nil && since != nil {
 			oldest = timeOf(*since)
 		}
@@ -191,17 +190,17 @@ func (m *Models) Due(ctx context.Context) (waiting int, oldest time.Time, inFlig
 func (m *Models) Overdue(ctx context.Context, before time.Time, limit int) ([]Notification, error) {
 	now, then := m.now(), ceilMicro(before)
 	out := []Notification{}
-	err := m.snapshot(ctx, func(tx *sql.Tx) error {
-		return m.rows(ctx, tx, func(row scanner) error {
+	err := m.snapshot(ctx, func(tx snapshot) error {
+		return tx.rows(ctx, func(row scanner) error {
 			var since int64
 			n, err := scanNotification(row, now, &since)
 			out = append(out, n)
 			return err
-		}, "SELECT "+notificationColumns+", max(n.scheduled_time, coalesce(n.next_attempt_time, 0)) AS since"+
-			" FROM notifications n JOIN events e ON e.id = n.event_id"+
+		}, "SELECT "+notificationColumns+", "+m.db.Greatest("n.scheduled_time", "coalesce(n.next_attempt_time, 0)")+" AS since"+
+			" FROM {notifications} n JOIN {events} e ON e.id = n.event_id"+
 			" WHERE n.status = 'PENDING' AND n.scheduled_time < ? AND (n.next_attempt_time IS NULL OR n.next_attempt_time < ?)"+
 			" UNION ALL SELECT "+notificationColumns+", n.claimed_at AS since"+
-			" FROM notifications n JOIN events e ON e.id = n.event_id WHERE n.status = 'SENDING' AND n.claimed_at < ?"+
+			" FROM {notifications} n JOIN {events} e ON e.id = n.event_id WHERE n.status = 'SENDING' AND n.claimed_at < ?"+
 			" ORDER BY since, 1 LIMIT ?", then, then, then, limit)
 	})
 	if err != nil {

@@ -3,10 +3,9 @@ package projections
 import (
 	"cmp"
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/belltower/belltower/events"
 )
@@ -23,62 +22,75 @@ const (
 	tentative   = "tentative"
 )
 
-// participantRows are the participants of events that are there. Who leaves the
-// line changes what those behind show, but not their rows: that is read from departures.
-const participantRows = `SELECT p.id, p.event_id, p.user_id, p.name, p.email, p.phone, p.channels, p.time_zone, p.locale,
-	p.response, p.status, p.opted_out, p.registered, p.line, p.revision, p.created_at, p.updated_at, d.revision, d.updated_at
-	FROM participants p JOIN events e ON e.id = p.event_id
-	LEFT JOIN departures d ON d.event_id = p.event_id
-		AND d.line = (SELECT max(line) FROM departures WHERE event_id = p.event_id AND line < p.line)`
-
+// participantRow is a row of participants.
 type participantRow struct {
-	Participant
-	registered int64
-	line       *int64 // while waitlisted: the revision that put it in the line
+	id, eventID, userID, name, email, phone, channels, timeZone, locale, response, status string
+	registered, userHash, optedOut, revision, created, updated                            int64
+	line                                                                                  *int64 // while waitlisted: the revision that put it in the line
 }
 
-func scanParticipant(row scanner) (p participantRow, err error) {
-	var phone, channels, zone, locale string
-	var created, updated int64
+func (r *participantRow) fields() []any {
+	return []any{&r.id, &r.eventID, &r.registered, &r.userID, &r.userHash, &r.name, &r.email, &r.phone, &r.channels, &r.timeZone,
+		&r.locale, &r.response, &r.status, &r.line, &r.optedOut, &r.revision, &r.created, &r.updated}
+}
+
+// participantRows are the participants of events that are there. Who leaves the
+// line changes what those behind show, but not their rows: that is read from departures.
+var participantRows = "SELECT p." + strings.Join(participantsShape.columns, ", p.") + `, d.revision, d.updated_at
+	FROM {participants} p JOIN {events} e ON e.id = p.event_id
+	LEFT JOIN {departures} d ON d.event_id = p.event_id
+		AND d.line = (SELECT max(line) FROM {departures} WHERE event_id = p.event_id AND line < p.line)`
+
+// listed is a participant with where it stands.
+type listed struct {
+	Participant
+	registered int64
+	line       *int64
+}
+
+func scanParticipant(row scanner) (listed, error) {
+	var r participantRow
 	var leftRevision, leftAt *int64
-	err = row.Scan(&p.ID, &p.EventID, &p.UserID, &p.Name, &p.Email, &phone, &channels, &zone, &locale,
-		&p.Response, &p.Status, &p.OptedOut, &p.registered, &p.line, &p.Revision, &created, &updated, &leftRevision, &leftAt)
-	if err != nil {
-		return participantRow{}, err
+	if err := row.Scan(append(r.fields(), &leftRevision, &leftAt)...); err != nil {
+		return listed{}, err
 	}
-	p.Phone, p.TimeZone, p.Locale = textOrNil(phone), textOrNil(zone), textOrNil(locale)
 	// A departure older than the place in the line is older than the row too.
-	if leftRevision != nil && *leftRevision > p.Revision {
-		p.Revision, updated = *leftRevision, *leftAt
+	if leftRevision != nil && *leftRevision > r.revision {
+		r.revision, r.updated = *leftRevision, *leftAt
 	}
-	p.CreatedAt, p.UpdatedAt = timeOf(created), timeOf(updated)
-	p.Channels, err = texts(channels)
+	p := listed{Participant{
+		ID: r.id, EventID: r.eventID, UserID: r.userID, Name: r.name, Email: r.email, Phone: textOrNil(r.phone),
+		TimeZone: textOrNil(r.timeZone), Locale: textOrNil(r.locale), Response: r.response, OptedOut: r.optedOut != 0, Status: r.status,
+		Revision: r.revision, CreatedAt: timeOf(r.created), UpdatedAt: timeOf(r.updated),
+	}, r.registered, r.line}
+	var err error
+	p.Channels, err = texts(r.channels)
 	return p, err
 }
 
 // Participant returns a participant, or ErrNotFound.
 func (m *Models) Participant(ctx context.Context, id string) (Participant, error) {
-	var p participantRow
-	err := m.snapshot(ctx, func(tx *sql.Tx) (err error) {
-		p, err = scanParticipant(m.rowIn(ctx, tx, participantRows+" WHERE p.id = ?", id))
+	var p listed
+	err := m.snapshot(ctx, func(tx snapshot) (err error) {
+		p, err = scanParticipant(tx.row(ctx, participantRows+" WHERE p.id = ?", id))
 		if err != nil {
 			return err
 		}
-		return m.placeInLine(ctx, tx, p.EventID, []*participantRow{&p})
+		return m.placeInLine(ctx, tx, p.EventID, []*listed{&p})
 	})
 	return p.Participant, found(err, "participant", id)
 }
 
 // EventOfParticipant returns the id of the event that the participant is on, or ErrNotFound.
 func (m *Models) EventOfParticipant(ctx context.Context, id string) (eventID string, err error) {
-	err = m.row(ctx, "SELECT e.id FROM participants p JOIN events e ON e.id = p.event_id WHERE p.id = ?", id).Scan(&eventID)
+	err = m.row(ctx, "SELECT e.id FROM {participants} p JOIN {events} e ON e.id = p.event_id WHERE p.id = ?", id).Scan(&eventID)
 	return eventID, found(err, "participant", id)
 }
 
 // FormerEventOfParticipant returns the id of the event that the participant is
 // or ever was on, also when either is gone, or ErrNotFound.
 func (m *Models) FormerEventOfParticipant(ctx context.Context, id string) (eventID string, err error) {
-	err = m.row(ctx, "SELECT event_id FROM belonged WHERE participant_id = ?", id).Scan(&eventID)
+	err = m.row(ctx, "SELECT event_id FROM {belonged} WHERE participant_id = ?", id).Scan(&eventID)
 	return eventID, found(err, "participant", id)
 }
 
@@ -107,12 +119,12 @@ func (m *Models) Participants(ctx context.Context, eventID string, f Participant
 	if after != nil {
 		w.and(order+" > ?", after.N)
 	}
-	rows := newList[*participantRow]()
-	err = m.snapshot(ctx, func(tx *sql.Tx) error {
-		if err := m.eventThere(ctx, tx, eventID); err != nil {
+	rows := newList[*listed]()
+	err = m.snapshot(ctx, func(tx snapshot) error {
+		if err := tx.eventThere(ctx, eventID); err != nil {
 			return err
 		}
-		err := m.rows(ctx, tx, func(row scanner) error {
+		err := tx.rows(ctx, func(row scanner) error {
 			p, err := scanParticipant(row)
 			rows.Items = append(rows.Items, &p)
 			return err
@@ -120,7 +132,7 @@ func (m *Models) Participants(ctx context.Context, eventID string, f Participant
 		if err != nil {
 			return err
 		}
-		rows = rows.cut(p, scope, f, func(p *participantRow) key {
+		rows = rows.cut(p, scope, f, func(p *listed) key {
 			if f.Status == waitlisted {
 				return key{N: *p.line}
 			}
@@ -141,18 +153,18 @@ func (m *Models) Participants(ctx context.Context, eventID string, f Participant
 
 // placeInLine sets the positions of those of one event who are waitlisted. Each
 // stretch of the line is counted once.
-func (m *Models) placeInLine(ctx context.Context, tx *sql.Tx, eventID string, on []*participantRow) error {
-	var waiting []*participantRow
+func (m *Models) placeInLine(ctx context.Context, tx snapshot, eventID string, on []*listed) error {
+	var waiting []*listed
 	for _, p := range on {
 		if p.line != nil {
 			waiting = append(waiting, p)
 		}
 	}
-	slices.SortFunc(waiting, func(a, b *participantRow) int { return cmp.Compare(*a.line, *b.line) })
+	slices.SortFunc(waiting, func(a, b *listed) int { return cmp.Compare(*a.line, *b.line) })
 	ahead, counted := 0, int64(-1)
 	for _, p := range waiting {
 		var n int
-		err := m.rowIn(ctx, tx, "SELECT count(*) FROM participants WHERE event_id = ? AND line >= ? AND line < ?",
+		err := tx.row(ctx, "SELECT count(*) FROM {participants} WHERE event_id = ? AND line >= ? AND line < ?",
 			eventID, counted, *p.line).Scan(&n)
 		if err != nil {
 			return err
@@ -165,101 +177,84 @@ func (m *Models) placeInLine(ctx context.Context, tx *sql.Tx, eventID string, on
 }
 
 func (w *writer) participantRegistered(f fact, e events.ParticipantRegistered) error {
-	if _, err := w.exec("INSERT INTO belonged VALUES (?, ?) ON CONFLICT DO NOTHING", e.ParticipantID, e.EventID); err != nil {
-		return err
-	}
+	w.belonged.insert(e.ParticipantID, e.EventID)
 	if ok, err := w.countParticipant(f, e.EventID, 1); err != nil || !ok {
 		return err
 	}
-	status, line := confirmed, any(nil)
+	status, line := confirmed, (*int64)(nil)
 	if e.Waitlisted {
-		status, line = waitlisted, f.Revision
-	}
-	_, err := w.exec("INSERT INTO participants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'needs_action', ?, ?, 0, ?, ?, ?)",
-		e.ParticipantID, e.EventID, f.Revision, e.UserID, e.Personal.Name, e.Personal.Email, e.Personal.Phone,
-		list(e.Channels), e.TimeZone, e.Locale, status, line, f.Revision, f.at, f.at)
-	if err != nil {
-		return err
+		status, line = waitlisted, &f.Revision
 	}
 	w.tally(byStatus, status, 1)
 	w.tally(byResponse, needsAction, 1)
-	return w.changeWords(e.EventID, e.ParticipantID, nil, participantWords(e.Personal.Name, e.Personal.Email))
+	w.changeWords(e.EventID, e.ParticipantID, nil, participantWords(e.Personal.Name, e.Personal.Email))
+	return w.participants.insert(e.ParticipantID, &participantRow{
+		id: e.ParticipantID, eventID: e.EventID, registered: f.Revision, userID: e.UserID, userHash: hash(e.UserID),
+		name: e.Personal.Name, email: e.Personal.Email, phone: e.Personal.Phone, channels: list(e.Channels), timeZone: e.TimeZone,
+		locale: e.Locale, response: needsAction, status: status, line: line, revision: f.Revision, created: f.at, updated: f.at,
+	})
 }
 
-// onEvent is what the fold needs to know of a participant's row.
-type onEvent struct {
-	eventID, name, email, response, status string
-	line                                   *int64
-}
-
-// participant returns nil when it isn't there.
-func (w *writer) participant(id string) (*onEvent, error) {
-	var p onEvent
-	err := w.row("SELECT event_id, name, email, response, status, line FROM participants WHERE id = ?", id).
-		Scan(&p.eventID, &p.name, &p.email, &p.response, &p.status, &p.line)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
+// changeParticipant changes a participant's row, where it is there.
+func (w *writer) changeParticipant(f fact, id string, change func(*participantRow) error) error {
+	p, err := w.participants.get(w, id)
+	if err != nil || p == nil {
+		return err
 	}
-	return &p, err
+	p.revision, p.updated = f.Revision, f.at
+	return change(p)
 }
 
 func (w *writer) participantContactChanged(f fact, e events.ParticipantContactChanged) error {
-	was, err := w.participant(e.ParticipantID)
-	if err != nil || was == nil {
-		return err
-	}
-	_, err = w.exec("UPDATE participants SET user_id = ?, name = ?, email = ?, phone = ?, channels = ?, time_zone = ?, locale = ?,"+
-		" revision = ?, updated_at = ? WHERE id = ?",
-		e.UserID, e.Personal.Name, e.Personal.Email, e.Personal.Phone, list(e.Channels), e.TimeZone, e.Locale,
-		f.Revision, f.at, e.ParticipantID)
-	if err != nil {
-		return err
-	}
-	return w.changeWords(was.eventID, e.ParticipantID,
-		participantWords(was.name, was.email), participantWords(e.Personal.Name, e.Personal.Email))
+	return w.changeParticipant(f, e.ParticipantID, func(p *participantRow) error {
+		was := *p
+		p.userID, p.userHash = e.UserID, hash(e.UserID)
+		p.name, p.email, p.phone = e.Personal.Name, e.Personal.Email, e.Personal.Phone
+		p.channels, p.timeZone, p.locale = list(e.Channels), e.TimeZone, e.Locale
+		w.changeWords(p.eventID, p.id, participantWords(was.name, was.email), participantWords(p.name, p.email))
+		return nil
+	})
 }
 
 func (w *writer) participantResponded(f fact, e events.ParticipantResponded) error {
-	was, err := w.participant(e.ParticipantID)
-	if err != nil || was == nil {
-		return err
-	}
-	status, line := was.status, was.line
-	switch {
-	case e.Response == declined:
-		status, line = released, nil
-	case was.status == released && e.Waitlisted:
-		status, line = waitlisted, &f.Revision
-	case was.status == released:
-		status = confirmed
-	}
-	return w.setPlace(f, e.ParticipantID, was, e.Response, status, line)
+	return w.changeParticipant(f, e.ParticipantID, func(p *participantRow) error {
+		status, line := p.status, p.line
+		switch {
+		case e.Response == declined:
+			status, line = released, nil
+		case p.status == released && e.Waitlisted:
+			status, line = waitlisted, &f.Revision
+		case p.status == released:
+			status = confirmed
+		}
+		return w.setPlace(f, p, e.Response, status, line)
+	})
 }
 
 // optedOut shows whether a participant wants no messages.
-func (w *writer) optedOut(f fact, id string, out bool) error {
-	_, err := w.exec("UPDATE participants SET opted_out = ?, revision = ?, updated_at = ? WHERE id = ?", out, f.Revision, f.at, id)
-	return err
+func (w *writer) optedOut(f fact, id string, out int64) error {
+	return w.changeParticipant(f, id, func(p *participantRow) error {
+		p.optedOut = out
+		return nil
+	})
 }
 
 func (w *writer) participantPromoted(f fact, e events.ParticipantPromoted) error {
-	was, err := w.participant(e.ParticipantID)
-	if err != nil || was == nil || was.status != waitlisted {
+	p, err := w.participants.get(w, e.ParticipantID)
+	if err != nil || p == nil || p.status != waitlisted {
 		return err
 	}
-	return w.setPlace(f, e.ParticipantID, was, was.response, confirmed, nil)
+	p.revision, p.updated = f.Revision, f.at
+	return w.setPlace(f, p, p.response, confirmed, nil)
 }
 
-func (w *writer) setPlace(f fact, id string, was *onEvent, response, status string, line *int64) error {
-	_, err := w.exec("UPDATE participants SET response = ?, status = ?, line = ?, revision = ?, updated_at = ? WHERE id = ?",
-		response, status, line, f.Revision, f.at, id)
-	if err != nil {
-		return err
-	}
-	w.tally(byResponse, was.response, -1)
+func (w *writer) setPlace(f fact, p *participantRow, response, status string, line *int64) error {
+	w.tally(byResponse, p.response, -1)
 	w.tally(byResponse, response, 1)
-	w.tally(byStatus, was.status, -1)
+	w.tally(byStatus, p.status, -1)
 	w.tally(byStatus, status, 1)
+	was := *p
+	p.response, p.status, p.line = response, status, line
 	if line == nil {
 		return w.departed(f, was)
 	}
@@ -267,34 +262,30 @@ func (w *writer) setPlace(f fact, id string, was *onEvent, response, status stri
 }
 
 func (w *writer) participantRemoved(f fact, e events.ParticipantRemoved) error {
-	was, err := w.participant(e.ParticipantID)
-	if err != nil || was == nil {
+	p, err := w.participants.get(w, e.ParticipantID)
+	if err != nil || p == nil {
 		return err
 	}
-	if _, err := w.exec("DELETE FROM participants WHERE id = ?", e.ParticipantID); err != nil {
+	w.participants.delete(p.id)
+	w.tally(byResponse, p.response, -1)
+	w.tally(byStatus, p.status, -1)
+	w.changeWords(p.eventID, p.id, participantWords(p.name, p.email), nil)
+	if _, err := w.countParticipant(f, p.eventID, -1); err != nil {
 		return err
 	}
-	w.tally(byResponse, was.response, -1)
-	w.tally(byStatus, was.status, -1)
-	if _, err := w.countParticipant(f, was.eventID, -1); err != nil {
-		return err
-	}
-	return errors.Join(
-		w.departed(f, was),
-		w.changeWords(was.eventID, e.ParticipantID, participantWords(was.name, was.email), nil),
-	)
+	return w.departed(f, *p)
 }
 
 // departed notes that p has left the line, which moves up all behind it. Only
 // the newest departure ahead of a place matters, so that the ones behind this
 // one need not be kept: what is kept gets newer towards the end of the line.
-func (w *writer) departed(f fact, p *onEvent) error {
+func (w *writer) departed(f fact, p participantRow) error {
 	if p.line == nil {
 		return nil
 	}
-	if _, err := w.exec("DELETE FROM departures WHERE event_id = ? AND line >= ?", p.eventID, *p.line); err != nil {
+	if _, err := w.exec("DELETE FROM {departures} WHERE event_id = ? AND line >= ?", p.eventID, *p.line); err != nil {
 		return err
 	}
-	_, err := w.exec("INSERT INTO departures VALUES (?, ?, ?, ?)", p.eventID, *p.line, f.Revision, f.at)
+	_, err := w.exec("INSERT INTO {departures} VALUES (?, ?, ?, ?)", p.eventID, *p.line, f.Revision, f.at)
 	return err
 }

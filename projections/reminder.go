@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/belltower/belltower/events"
@@ -22,11 +21,11 @@ func (m *Models) Reminders(ctx context.Context, eventID string, p Page) (List[Re
 		w.and("revision > ?", after.N)
 	}
 	out := newList[Reminder]()
-	err = m.snapshot(ctx, func(tx *sql.Tx) error {
-		if err := m.eventThere(ctx, tx, eventID); err != nil {
+	err = m.snapshot(ctx, func(tx snapshot) error {
+		if err := tx.eventThere(ctx, eventID); err != nil {
 			return err
 		}
-		return m.rows(ctx, tx, func(row scanner) (err error) {
+		return tx.rows(ctx, func(row scanner) (err error) {
 			var r Reminder
 			var channels string
 			if err := row.Scan(&r.ID, &r.EventID, &r.MinutesBefore, &channels, &r.Message, &r.Revision); err != nil {
@@ -35,7 +34,7 @@ func (m *Models) Reminders(ctx context.Context, eventID string, p Page) (List[Re
 			r.Channels, err = texts(channels)
 			out.Items = append(out.Items, r)
 			return err
-		}, "SELECT id, event_id, minutes_before, channels, message, revision FROM reminders"+w.sql()+
+		}, "SELECT id, event_id, minutes_before, channels, message, revision FROM {reminders}"+w.sql()+
 			" ORDER BY revision LIMIT ?", w.with(p.fetch())...)
 	})
 	if err != nil {
@@ -44,13 +43,6 @@ func (m *Models) Reminders(ctx context.Context, eventID string, p Page) (List[Re
 	return out.cut(p, scope, nil, func(r Reminder) key { return key{N: r.Revision} }), nil
 }
 
-func (w *writer) reminderAdded(f fact, e events.ReminderAdded) error {
-	_, err := w.exec("INSERT INTO reminders VALUES (?, ?, ?, ?, ?, ?)",
-		e.ReminderID, e.EventID, e.MinutesBefore, list(e.Channels), e.Message, f.Revision)
-	return err
-}
-
-func (w *writer) reminderRemoved(e events.ReminderRemoved) error {
-	_, err := w.exec("DELETE FROM reminders WHERE id = ?", e.ReminderID)
-	return err
+func (w *writer) reminderAdded(f fact, e events.ReminderAdded) {
+	w.reminders.insert(e.ReminderID, e.EventID, int64(e.MinutesBefore), list(e.Channels), e.Message, f.Revision)
 }

@@ -1,330 +1,187 @@
 package projections
 
-import (
-	"context"
-	"database/sql"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
-
-	"github.com/google/uuid"
-	"modernc.org/sqlite"
-	sqlitecodes "modernc.org/sqlite/lib"
-
-	"github.com/belltower/belltower/eventstore"
-	"github.com/belltower/belltower/internal/seal"
-)
+import "hash/fnv"
 
 // version names the rows that a history folds to. Rows that differ in anything
 // for the same history need another version; a test holds that.
-const version = 2
+const version = 3
 
-// fileName is the database in the data folder.
-const fileName = "read.db"
-
-// schema: times are microseconds since 1970, optional text is empty when it
-// isn't there, lists of text are JSON. A row belongs to an event that is in
-// events, or it is gone: every query joins on that, so that deleting an event
-// deletes one row and enters its id in gone, whose rows are swept later.
+// schema is of one generation. Times are microseconds since 1970, optional text
+// is empty when it isn't there, lists of text are JSON. A row belongs to an event
+// that is in events, or it is gone: every query joins on that, so that deleting an
+// event deletes one row and enters its id in gone, whose rows are swept later.
 //
 // belonged keeps which event each participant was ever on, also when both are
 // gone: a request with an idempotency key is answered again even then.
 //
-// The scope of a word is 'event', or the id of the event whose participants it finds.
+// The scope of a word is 'event', or the id of the event whose participants it
+// finds. Users may have names longer than an index takes: it has their hashes.
 const schema = `
-CREATE TABLE checkpoint (
-	version     INTEGER NOT NULL,
-	log_commit  INTEGER NOT NULL,
-	log_prepare INTEGER NOT NULL,
-	fact_id     TEXT NOT NULL,
-	created     INTEGER NOT NULL,
-	facts       INTEGER NOT NULL
+CREATE TABLE {checkpoint} (
+	version     BIGINT NOT NULL,
+	log_commit  BIGINT NOT NULL,
+	log_prepare BIGINT NOT NULL,
+	fact_id     KEY(64) NOT NULL,
+	created     BIGINT NOT NULL,
+	facts       BIGINT NOT NULL
 );
-CREATE TABLE events (
-	id                TEXT NOT NULL PRIMARY KEY,
+CREATE TABLE {events} (
+	id                KEY(64) NOT NULL PRIMARY KEY,
 	title             TEXT NOT NULL,
 	description       TEXT NOT NULL,
-	start_time        INTEGER NOT NULL,
-	end_time          INTEGER NOT NULL,
+	start_time        BIGINT NOT NULL,
+	end_time          BIGINT NOT NULL,
 	time_zone         TEXT NOT NULL,
 	location          TEXT NOT NULL,
 	creator_id        TEXT NOT NULL,
-	capacity          INTEGER NOT NULL,
+	creator_hash      BIGINT NOT NULL,
+	capacity          BIGINT NOT NULL,
 	tags              TEXT NOT NULL,
-	status            TEXT NOT NULL,
-	participant_count INTEGER NOT NULL,
-	revision          INTEGER NOT NULL,
-	created_at        INTEGER NOT NULL,
-	updated_at        INTEGER NOT NULL
+	status            KEY(32) NOT NULL,
+	participant_count BIGINT NOT NULL,
+	revision          BIGINT NOT NULL,
+	created_at        BIGINT NOT NULL,
+	updated_at        BIGINT NOT NULL
 );
-CREATE INDEX events_start ON events (start_time, id);
-CREATE INDEX events_creator ON events (creator_id, start_time, id);
-CREATE INDEX events_status ON events (status, start_time, id, end_time);
-CREATE TABLE event_tags (
-	tag      TEXT NOT NULL,
-	event_id TEXT NOT NULL,
+CREATE INDEX {events_start} ON {events} (start_time, id);
+CREATE INDEX {events_creator} ON {events} (creator_hash, start_time, id);
+CREATE INDEX {events_status} ON {events} (status, start_time, id, end_time);
+CREATE TABLE {event_tags} (
+	tag      KEY(128) NOT NULL,
+	event_id KEY(64) NOT NULL,
 	PRIMARY KEY (tag, event_id)
 ) WITHOUT ROWID;
-CREATE TABLE gone (event_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE belonged (participant_id TEXT NOT NULL PRIMARY KEY, event_id TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE participants (
-	id         TEXT NOT NULL PRIMARY KEY,
-	event_id   TEXT NOT NULL,
-	registered INTEGER NOT NULL,
+CREATE TABLE {gone} (event_id KEY(64) NOT NULL PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE {belonged} (participant_id KEY(64) NOT NULL PRIMARY KEY, event_id KEY(64) NOT NULL) WITHOUT ROWID;
+CREATE TABLE {participants} (
+	id         KEY(64) NOT NULL PRIMARY KEY,
+	event_id   KEY(64) NOT NULL,
+	registered BIGINT NOT NULL,
 	user_id    TEXT NOT NULL,
+	user_hash  BIGINT NOT NULL,
 	name       TEXT NOT NULL,
 	email      TEXT NOT NULL,
 	phone      TEXT NOT NULL,
 	channels   TEXT NOT NULL,
 	time_zone  TEXT NOT NULL,
 	locale     TEXT NOT NULL,
-	response   TEXT NOT NULL,
-	status     TEXT NOT NULL,
-	line       INTEGER,
-	opted_out  INTEGER NOT NULL,
-	revision   INTEGER NOT NULL,
-	created_at INTEGER NOT NULL,
-	updated_at INTEGER NOT NULL
+	response   KEY(32) NOT NULL,
+	status     KEY(32) NOT NULL,
+	line       BIGINT,
+	opted_out  BIGINT NOT NULL,
+	revision   BIGINT NOT NULL,
+	created_at BIGINT NOT NULL,
+	updated_at BIGINT NOT NULL
 );
-CREATE INDEX participants_event ON participants (event_id, registered);
-CREATE INDEX participants_status ON participants (event_id, status, registered);
-CREATE INDEX participants_line ON participants (event_id, line);
-CREATE INDEX participants_user ON participants (user_id, event_id);
-CREATE TABLE departures (
-	event_id   TEXT NOT NULL,
-	line       INTEGER NOT NULL,
-	revision   INTEGER NOT NULL,
-	updated_at INTEGER NOT NULL,
+CREATE INDEX {participants_event} ON {participants} (event_id, registered);
+CREATE INDEX {participants_status} ON {participants} (event_id, status, registered);
+CREATE INDEX {participants_line} ON {participants} (event_id, line);
+CREATE INDEX {participants_user} ON {participants} (user_hash, event_id);
+CREATE TABLE {departures} (
+	event_id   KEY(64) NOT NULL,
+	line       BIGINT NOT NULL,
+	revision   BIGINT NOT NULL,
+	updated_at BIGINT NOT NULL,
 	PRIMARY KEY (event_id, line)
 ) WITHOUT ROWID;
-CREATE TABLE reminders (
-	id             TEXT NOT NULL PRIMARY KEY,
-	event_id       TEXT NOT NULL,
-	minutes_before INTEGER NOT NULL,
+CREATE TABLE {reminders} (
+	id             KEY(64) NOT NULL PRIMARY KEY,
+	event_id       KEY(64) NOT NULL,
+	minutes_before BIGINT NOT NULL,
 	channels       TEXT NOT NULL,
 	message        TEXT NOT NULL,
-	revision       INTEGER NOT NULL
+	revision       BIGINT NOT NULL
 );
-CREATE INDEX reminders_event ON reminders (event_id, revision);
-CREATE TABLE notifications (
-	id                  TEXT NOT NULL PRIMARY KEY,
-	event_id            TEXT NOT NULL,
-	reminder_id         TEXT NOT NULL,
-	announcement_id     TEXT NOT NULL,
-	participant_id      TEXT NOT NULL,
-	channel             TEXT NOT NULL,
-	status              TEXT NOT NULL,
+CREATE INDEX {reminders_event} ON {reminders} (event_id, revision);
+CREATE TABLE {notifications} (
+	id                  KEY(64) NOT NULL PRIMARY KEY,
+	event_id            KEY(64) NOT NULL,
+	reminder_id         KEY(64) NOT NULL,
+	announcement_id     KEY(64) NOT NULL,
+	participant_id      KEY(64) NOT NULL,
+	channel             KEY(64) NOT NULL,
+	status              KEY(32) NOT NULL,
 	message             TEXT NOT NULL,
-	scheduled_time      INTEGER NOT NULL,
-	next_attempt_time   INTEGER,
-	claimed_at          INTEGER,
-	sent_time           INTEGER,
-	final_at            INTEGER,
-	attempts            INTEGER NOT NULL,
+	scheduled_time      BIGINT NOT NULL,
+	next_attempt_time   BIGINT,
+	claimed_at          BIGINT,
+	sent_time           BIGINT,
+	final_at            BIGINT,
+	attempts            BIGINT NOT NULL,
 	last_error          TEXT NOT NULL,
-	in_doubt            INTEGER NOT NULL,
+	in_doubt            BIGINT NOT NULL,
 	provider_message_id TEXT NOT NULL,
-	revision            INTEGER NOT NULL
+	revision            BIGINT NOT NULL
 );
-CREATE INDEX notifications_time ON notifications (scheduled_time, id);
-CREATE INDEX notifications_event ON notifications (event_id, scheduled_time, id);
-CREATE INDEX notifications_participant ON notifications (participant_id, scheduled_time, id);
-CREATE INDEX notifications_status ON notifications (status, scheduled_time, id, next_attempt_time);
-CREATE INDEX notifications_final ON notifications (final_at);
-CREATE TABLE attempts (
-	notification_id TEXT NOT NULL,
-	number          INTEGER NOT NULL,
-	started_at      INTEGER NOT NULL,
-	outcome         TEXT NOT NULL,
+CREATE INDEX {notifications_time} ON {notifications} (scheduled_time, id);
+CREATE INDEX {notifications_event} ON {notifications} (event_id, scheduled_time, id);
+CREATE INDEX {notifications_participant} ON {notifications} (participant_id, scheduled_time, id);
+CREATE INDEX {notifications_status} ON {notifications} (status, scheduled_time, id, next_attempt_time);
+CREATE INDEX {notifications_final} ON {notifications} (final_at);
+CREATE TABLE {attempts} (
+	notification_id KEY(64) NOT NULL,
+	number          BIGINT NOT NULL,
+	started_at      BIGINT NOT NULL,
+	outcome         KEY(32) NOT NULL,
 	error           TEXT NOT NULL,
 	PRIMARY KEY (notification_id, number)
 ) WITHOUT ROWID;
-CREATE TABLE cleared (
-	log_commit  INTEGER NOT NULL,
-	log_prepare INTEGER NOT NULL,
-	removed     INTEGER NOT NULL,
+CREATE TABLE {cleared} (
+	log_commit  BIGINT NOT NULL,
+	log_prepare BIGINT NOT NULL,
+	removed     BIGINT NOT NULL,
 	PRIMARY KEY (log_commit, log_prepare)
 ) WITHOUT ROWID;
-CREATE TABLE tallies (
-	kind TEXT NOT NULL,
-	name TEXT NOT NULL,
-	n    INTEGER NOT NULL,
+CREATE TABLE {tallies} (
+	kind KEY(32) NOT NULL,
+	name KEY(64) NOT NULL,
+	n    BIGINT NOT NULL,
 	PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
-CREATE TABLE words (
-	scope  TEXT NOT NULL,
-	folded TEXT NOT NULL,
-	id     TEXT NOT NULL,
+CREATE TABLE {words} (
+	scope  KEY(64) NOT NULL,
+	folded KEY(64) NOT NULL,
+	id     KEY(64) NOT NULL,
 	PRIMARY KEY (scope, folded, id)
 ) WITHOUT ROWID;
 `
 
-// checkpoint is the last fact that the rows show.
-type checkpoint struct {
-	position eventstore.Position
-	id       uuid.UUID
-	created  int64 // microseconds
-	facts    int64 // folded since the rows were begun
+// shape names a table's columns, those of its primary key first.
+type shape struct {
+	table   string // as queries name it
+	keys    int
+	columns []string
+	ignore  bool // a row that is inserted and is there already stays
 }
 
-// openWriter opens the rows in dir, or begins them anew where there are none
-// that go on from what the log holds.
-func openWriter(ctx context.Context, dir string, store eventstore.Store, log *slog.Logger) (*writer, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(dir, fileName)
-	_, statErr := os.Stat(path)
-	if errors.Is(statErr, os.ErrNotExist) {
-		return begin(ctx, path)
-	}
-	sealed, changed, err := seal.Break(path)
-	if err != nil {
-		return nil, err
-	}
-	reason := "the file has changed since it was closed"
-	if !changed {
-		var w *writer
-		if w, reason, err = goOn(ctx, path, store, sealed); err != nil || reason == "" {
-			return w, err
-		}
-	}
-	log.WarnContext(ctx, "building the read models anew", "file", fileName, "reason", reason)
-	return begin(ctx, path)
-}
+func (s shape) key() []string { return s.columns[:s.keys] }
 
-// goOn opens the rows at path. Where they can't be used it returns the reason
-// instead. A file that was not sealed may be of a machine that fell over: SQLite
-// is asked to look at each of its pages.
-func goOn(ctx context.Context, path string, store eventstore.Store, sealed bool) (_ *writer, reason string, err error) {
-	w, err := connect(ctx, path)
-	if err != nil {
-		if unreadable(err) {
-			return nil, "the file can't be read: " + err.Error(), nil
-		}
-		return nil, "", err
-	}
-	reason, err = w.unfit(ctx, store)
-	if err == nil && reason == "" && !sealed {
-		reason, err = w.broken()
-	}
-	if err != nil || reason != "" {
-		return nil, reason, errors.Join(err, w.close())
-	}
-	return w, "", nil
-}
+// The tables in the order in which generations are compared and dropped, but for the checkpoint.
+var (
+	eventsShape = shape{"{events}", 1, []string{"id", "title", "description", "start_time", "end_time", "time_zone", "location",
+		"creator_id", "creator_hash", "capacity", "tags", "status", "participant_count", "revision", "created_at", "updated_at"}, false}
+	tagsShape         = shape{"{event_tags}", 2, []string{"tag", "event_id"}, false}
+	goneShape         = shape{"{gone}", 1, []string{"event_id"}, false}
+	belongedShape     = shape{"{belonged}", 1, []string{"participant_id", "event_id"}, true}
+	participantsShape = shape{"{participants}", 1, []string{"id", "event_id", "registered", "user_id", "user_hash", "name", "email", "phone",
+		"channels", "time_zone", "locale", "response", "status", "line", "opted_out", "revision", "created_at", "updated_at"}, false}
+	departuresShape    = shape{"{departures}", 2, []string{"event_id", "line", "revision", "updated_at"}, false}
+	remindersShape     = shape{"{reminders}", 1, []string{"id", "event_id", "minutes_before", "channels", "message", "revision"}, false}
+	notificationsShape = shape{"{notifications}", 1, []string{"id", "event_id", "reminder_id", "announcement_id", "participant_id", "channel",
+		"status", "message", "scheduled_time", "next_attempt_time", "claimed_at", "sent_time", "final_at", "attempts", "last_error", "in_doubt",
+		"provider_message_id", "revision"}, false}
+	attemptsShape = shape{"{attempts}", 2, []string{"notification_id", "number", "started_at", "outcome", "error"}, false}
+	clearedShape  = shape{"{cleared}", 2, []string{"log_commit", "log_prepare", "removed"}, false}
+	talliesShape  = shape{"{tallies}", 2, []string{"kind", "name", "n"}, false}
+	wordsShape    = shape{"{words}", 3, []string{"scope", "folded", "id"}, false}
 
-// unfit tells why the rows can't be gone on with; empty: they can.
-func (w *writer) unfit(ctx context.Context, store eventstore.Store) (reason string, err error) {
-	var found int
-	err = w.row("SELECT version FROM checkpoint").Scan(&found)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return "there is no checkpoint", nil
-	case err != nil && unreadable(err):
-		return "the file can't be read: " + err.Error(), nil
-	case err != nil:
-		return "", err
-	case found != version:
-		return fmt.Sprintf("they have version %d, this is %d", found, version), nil
-	}
-	if err := w.load(); err != nil {
-		if unreadable(err) {
-			return "the file can't be read: " + err.Error(), nil
-		}
-		return "", err
-	}
-	at := w.checkpoint.position
-	if at == eventstore.Start {
-		return "", nil
-	}
-	r, ok, err := store.RecordAt(ctx, at)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("compare the checkpoint with the log: %w", err)
-	case !ok:
-		return fmt.Sprintf("the log has no fact at their checkpoint %v", at), nil
-	case r.ID != w.checkpoint.id:
-		return fmt.Sprintf("the log has another fact at their checkpoint %v", at), nil
-	}
-	return "", nil
-}
+	shapes = []shape{eventsShape, tagsShape, goneShape, belongedShape, participantsShape, departuresShape, remindersShape,
+		notificationsShape, attemptsShape, clearedShape, talliesShape, wordsShape}
+)
 
-// broken tells what SQLite finds wrong with its pages; empty: nothing.
-func (w *writer) broken() (reason string, err error) {
-	err = w.row("PRAGMA quick_check(1)").Scan(&reason)
-	switch {
-	case err != nil && unreadable(err):
-		return "the file can't be read: " + err.Error(), nil
-	case err != nil:
-		return "", err
-	case reason == "ok":
-		return "", nil
-	}
-	return "the file is damaged: " + reason, nil
-}
-
-// unreadable tells whether err says that a file is no database of ours.
-func unreadable(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.Code() & 0xff {
-	case sqlitecodes.SQLITE_NOTADB, sqlitecodes.SQLITE_CORRUPT, sqlitecodes.SQLITE_FORMAT,
-		sqlitecodes.SQLITE_ERROR: // no such table, no such column
-		return true
-	}
-	return false
-}
-
-// Unreadable tells whether err, of a query, says that read.db can't be read: its
-// disk doesn't answer, which SQLite can't always tell from damage. The same query
-// may succeed later, or once the rows were built anew.
-func Unreadable(err error) bool {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.Code() & 0xff {
-	case sqlitecodes.SQLITE_IOERR, sqlitecodes.SQLITE_CANTOPEN, sqlitecodes.SQLITE_FULL, sqlitecodes.SQLITE_BUSY,
-		sqlitecodes.SQLITE_CORRUPT, sqlitecodes.SQLITE_NOTADB:
-		return true
-	}
-	return false
-}
-
-// begin makes an empty database at path, in place of any other.
-func begin(ctx context.Context, path string) (*writer, error) {
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-	}
-	w, err := connect(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	err = w.transact(func() error {
-		if _, err := w.conn.ExecContext(ctx, schema); err != nil {
-			return err
-		}
-		_, err := w.exec("INSERT INTO checkpoint VALUES (?, 0, 0, ?, 0, 0)", version, uuid.Nil.String())
-		return err
-	})
-	if err == nil {
-		err = w.load()
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("begin %s: %w", path, err), w.close())
-	}
-	return w, nil
-}
-
-func dsn(path string, pragmas ...string) string {
-	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}).String()
+// hash is where the name of a user stands in an index.
+func hash(name string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return int64(h.Sum64())
 }

@@ -90,12 +90,12 @@ func Searchable(query string) bool { return len(termsOf(query)) <= MaxTerms }
 // words narrows to ids that have a word for each of the query's terms.
 func (w *where) words(column, scope, query string) {
 	for _, term := range termsOf(query) {
-		w.and(column+" IN (SELECT id FROM words WHERE scope = ? AND folded >= ? AND folded < ?)", scope, term, term+lastRune)
+		w.and(column+" IN (SELECT id FROM {words} WHERE scope = ? AND folded >= ? AND folded < ?)", scope, term, term+lastRune)
 	}
 }
 
 // changeWords makes the words of id now what old were.
-func (w *writer) changeWords(scope, id string, old, now []string) error {
+func (w *writer) changeWords(scope, id string, old, now []string) {
 	was := make(map[string]bool, len(old))
 	for _, word := range old {
 		was[word] = true
@@ -105,18 +105,13 @@ func (w *writer) changeWords(scope, id string, old, now []string) error {
 			delete(was, word)
 			continue
 		}
-		if _, err := w.exec("INSERT INTO words VALUES (?, ?, ?)", scope, word, id); err != nil {
-			return err
-		}
+		w.words.insert(scope, word, id)
 	}
 	for _, word := range old {
 		if was[word] {
-			if _, err := w.exec("DELETE FROM words WHERE scope = ? AND folded = ? AND id = ?", scope, word, id); err != nil {
-				return err
-			}
+			w.words.delete(scope, word, id)
 		}
 	}
-	return nil
 }
 
 // addressOf gives field as an address, without what is around it.

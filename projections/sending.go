@@ -1,10 +1,11 @@
 package projections
 
 import (
-	"database/sql"
 	"errors"
+	"slices"
 
 	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // Outcomes of an attempt.
@@ -17,10 +18,76 @@ const (
 	attemptBounced   = "bounced"
 )
 
-// notification is what the fold needs to know of a notification's row.
-type notification struct {
-	id, status, channel string
-	finalAt             *int64
+// notificationRow is a row of notifications.
+type notificationRow struct {
+	id, eventID, reminderID, announcementID, participantID, channel, status, message, lastError, providerMessageID string
+	scheduled, attempts, inDoubt, revision                                                                         int64
+	next, claimed, sent, final                                                                                     *int64
+}
+
+func (r *notificationRow) fields() []any {
+	return []any{&r.id, &r.eventID, &r.reminderID, &r.announcementID, &r.participantID, &r.channel, &r.status, &r.message, &r.scheduled,
+		&r.next, &r.claimed, &r.sent, &r.final, &r.attempts, &r.lastError, &r.inDoubt, &r.providerMessageID, &r.revision}
+}
+
+// attemptRow is a row of attempts.
+type attemptRow struct {
+	notificationID, outcome, error string
+	number, started                int64
+}
+
+func (r *attemptRow) fields() []any {
+	return []any{&r.notificationID, &r.number, &r.started, &r.outcome, &r.error}
+}
+
+// attemptRows are the attempts of a notification, in no order.
+type attemptRows []*row[attemptRow]
+
+func (a attemptRows) changes() []change {
+	out := make([]change, len(a))
+	for i, r := range a {
+		out[i] = change{r.stored, valuesOf(r.now.fields())}
+	}
+	return out
+}
+
+const selectAttempts = "SELECT notification_id, number, started_at, outcome, error FROM {attempts} WHERE notification_id"
+
+// attemptsOf reads the attempts of a notification.
+func (w *writer) attemptsOf(id string) (attemptRows, error) {
+	if of, ok := w.attempts[id]; ok {
+		return of, nil
+	}
+	w.attempts[id] = nil
+	err := w.rows(w.scanAttempt, selectAttempts+" = ?", id)
+	return w.attempts[id], err
+}
+
+// loadAttempts reads the attempts of those notifications that were read and are there.
+func (w *writer) loadAttempts(notifications map[string]bool) error {
+	var ids []any
+	for id := range notifications {
+		if _, ok := w.attempts[id]; !ok && id != "" {
+			w.attempts[id] = nil
+			if w.notifications.rows[id].now != nil {
+				ids = append(ids, id)
+			}
+		}
+	}
+	for n := range sizes(len(ids), nil, w.chunks) {
+		if err := w.rows(w.scanAttempt, selectAttempts+" IN "+sqldb.Values(1, n), ids[:n]...); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+func (w *writer) scanAttempt(s scanner) error {
+	r := new(attemptRow)
+	err := s.Scan(r.fields()...)
+	w.attempts[r.notificationID] = append(w.attempts[r.notificationID], &row[attemptRow]{valuesOf(r.fields()), r})
+	return err
 }
 
 func final(status string) bool {
@@ -29,29 +96,28 @@ func final(status string) bool {
 
 // notification returns nil when there is none or its event is gone: facts about
 // it are passed over. So they are for one that was cleared, until it is scheduled again.
-func (w *writer) notification(id string) (*notification, error) {
-	n := notification{id: id}
-	err := w.row("SELECT n.status, n.channel, n.final_at FROM notifications n JOIN events e ON e.id = n.event_id WHERE n.id = ?", id).
-		Scan(&n.status, &n.channel, &n.finalAt)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
+func (w *writer) notification(id string) (*notificationRow, error) {
+	n, err := w.notifications.get(w, id)
+	if err != nil || n == nil {
+		return nil, err
 	}
-	return &n, err
+	if e, err := w.events.get(w, n.eventID); err != nil || e == nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 // become moves n to status, and its revision with it. A state is final since
 // the first final one in a row.
-func (w *writer) become(f fact, n *notification, status string) error {
+func (w *writer) become(f fact, n *notificationRow, status string) {
 	if !final(status) {
-		n.finalAt = nil
-	} else if n.finalAt == nil {
-		n.finalAt = &f.at
+		n.final = nil
+	} else if n.final == nil {
+		n.final = &f.at
 	}
 	w.tally(byNotificationStatus, n.status, -1)
 	w.tally(byNotificationStatus, status, 1)
-	n.status = status
-	_, err := w.exec("UPDATE notifications SET status = ?, final_at = ?, revision = ? WHERE id = ?", status, n.finalAt, f.Revision, n.id)
-	return err
+	n.status, n.revision = status, f.Revision
 }
 
 func (w *writer) notificationScheduled(f fact, e events.NotificationScheduled) error {
@@ -60,21 +126,19 @@ func (w *writer) notificationScheduled(f fact, e events.NotificationScheduled) e
 		return err
 	}
 	if n != nil {
-		_, err := w.exec("UPDATE notifications SET scheduled_time = ?, next_attempt_time = NULL, claimed_at = NULL WHERE id = ?",
-			e.ScheduledTime.UnixMicro(), n.id)
-		return errors.Join(err, w.become(f, n, pending))
+		n.scheduled, n.next, n.claimed = e.ScheduledTime.UnixMicro(), nil, nil
+		w.become(f, n, pending)
+		return nil
 	}
-	var there int
-	err = w.row("SELECT count(*) FROM events WHERE id = ?", e.EventID).Scan(&there)
-	if err != nil || there == 0 {
+	if event, err := w.events.get(w, e.EventID); err != nil || event == nil {
 		return err
 	}
-	_, err = w.exec("INSERT INTO notifications VALUES (?, ?, ?, ?, ?, ?, 'PENDING', '', ?, NULL, NULL, NULL, NULL, 0, '', 0, '', ?)",
-		e.NotificationID, e.EventID, e.ReminderID, e.AnnouncementID, e.ParticipantID, e.Channel,
-		e.ScheduledTime.UnixMicro(), f.Revision)
 	w.tally(byNotificationStatus, pending, 1)
 	w.tally(byChannel, e.Channel, 1)
-	return err
+	return w.notifications.insert(e.NotificationID, &notificationRow{
+		id: e.NotificationID, eventID: e.EventID, reminderID: e.ReminderID, announcementID: e.AnnouncementID,
+		participantID: e.ParticipantID, channel: e.Channel, status: pending, scheduled: e.ScheduledTime.UnixMicro(), revision: f.Revision,
+	})
 }
 
 func (w *writer) notificationCancelled(f fact, e events.NotificationCancelled) error {
@@ -82,8 +146,9 @@ func (w *writer) notificationCancelled(f fact, e events.NotificationCancelled) e
 	if err != nil || n == nil {
 		return err
 	}
-	_, err = w.exec("UPDATE notifications SET next_attempt_time = NULL, claimed_at = NULL WHERE id = ?", n.id)
-	return errors.Join(err, w.endAttempts(n, attemptCancelled, e.Reason), w.become(f, n, cancelled))
+	n.next, n.claimed = nil, nil
+	w.become(f, n, cancelled)
+	return w.endAttempts(n, attemptCancelled, e.Reason)
 }
 
 func (w *writer) sendingStarted(f fact, e events.SendingStarted) error {
@@ -94,15 +159,29 @@ func (w *writer) sendingStarted(f fact, e events.SendingStarted) error {
 	if err := w.endAttempts(n, attemptUnknown, ""); err != nil {
 		return err
 	}
-	_, err = w.exec("INSERT INTO attempts VALUES (?, ?, ?, ?, '') ON CONFLICT (notification_id, number)"+
-		" DO UPDATE SET started_at = excluded.started_at, outcome = excluded.outcome, error = ''",
-		n.id, e.Attempt, f.at, attemptInFlight)
+	if err := w.startAttempt(f, n, int64(e.Attempt)); err != nil {
+		return err
+	}
+	n.attempts, n.next, n.claimed = int64(e.Attempt), nil, &f.at
+	if e.InDoubt {
+		n.inDoubt = 1
+	}
+	w.become(f, n, sending)
+	return nil
+}
+
+func (w *writer) startAttempt(f fact, n *notificationRow, number int64) error {
+	of, err := w.attemptsOf(n.id)
 	if err != nil {
 		return err
 	}
-	_, err = w.exec("UPDATE notifications SET attempts = ?, next_attempt_time = NULL, claimed_at = ?,"+
-		" in_doubt = max(in_doubt, ?) WHERE id = ?", e.Attempt, f.at, e.InDoubt, n.id)
-	return errors.Join(err, w.become(f, n, sending))
+	started := attemptRow{notificationID: n.id, number: number, started: f.at, outcome: attemptInFlight}
+	if i := slices.IndexFunc(of, func(r *row[attemptRow]) bool { return r.now.number == number }); i >= 0 {
+		*of[i].now = started
+		return nil
+	}
+	w.attempts[n.id] = append(of, &row[attemptRow]{now: &started})
+	return nil
 }
 
 // notificationSent is true whenever it comes: also of an attempt that had been
@@ -112,18 +191,23 @@ func (w *writer) notificationSent(f fact, e events.NotificationSent) error {
 	if err != nil || n == nil {
 		return err
 	}
-	_, err = w.exec("UPDATE attempts SET started_at = ?, outcome = ?, error = '' WHERE notification_id = ? AND number = ?",
-		e.SentTime.UnixMicro(), attemptSent, n.id, e.Attempt)
+	at := e.SentTime.UnixMicro()
+	err = w.changeAttempts(n, func(a *attemptRow) {
+		if a.number == int64(e.Attempt) {
+			a.started, a.outcome, a.error = at, attemptSent, ""
+		}
+	})
 	if err != nil {
 		return err
 	}
 	if n.status == sent || n.status == delivered {
-		return w.become(f, n, n.status)
+		w.become(f, n, n.status)
+		return nil
 	}
-	_, err = w.exec("UPDATE notifications SET message = ?, sent_time = ?, provider_message_id = ?,"+
-		" last_error = '', next_attempt_time = NULL, claimed_at = NULL WHERE id = ?",
-		e.Personal.Message, e.SentTime.UnixMicro(), e.ProviderMessageID, n.id)
-	return errors.Join(err, w.endAttempts(n, attemptUnknown, ""), w.become(f, n, sent))
+	n.message, n.sent, n.providerMessageID, n.lastError = e.Personal.Message, &at, e.ProviderMessageID, ""
+	n.next, n.claimed = nil, nil
+	w.become(f, n, sent)
+	return w.endAttempts(n, attemptUnknown, "")
 }
 
 func (w *writer) sendingFailed(f fact, e events.SendingFailed) error {
@@ -135,12 +219,10 @@ func (w *writer) sendingFailed(f fact, e events.SendingFailed) error {
 	if e.Class == "unknown" {
 		outcome = attemptUnknown
 	}
-	if err := w.endAttempt(n, e.Attempt, outcome, e.Error); err != nil {
-		return err
-	}
-	_, err = w.exec("UPDATE notifications SET next_attempt_time = ?, claimed_at = NULL, last_error = ? WHERE id = ?",
-		e.NextAttempt.UnixMicro(), e.Error, n.id)
-	return errors.Join(err, w.become(f, n, pending))
+	next := e.NextAttempt.UnixMicro()
+	n.next, n.claimed, n.lastError = &next, nil, e.Error
+	w.become(f, n, pending)
+	return w.endAttempt(n, int64(e.Attempt), outcome, e.Error)
 }
 
 func (w *writer) notificationFailed(f fact, e events.NotificationFailed) error {
@@ -154,18 +236,19 @@ func (w *writer) notificationFailed(f fact, e events.NotificationFailed) error {
 	}
 	switch e.Reason {
 	case events.FailedBounced:
-		_, err = w.exec("UPDATE attempts SET outcome = ?, error = ? WHERE notification_id = ? AND outcome = 'sent'",
-			attemptBounced, e.Error, n.id)
+		err = w.changeAttempts(n, func(a *attemptRow) {
+			if a.outcome == attemptSent {
+				a.outcome, a.error = attemptBounced, e.Error
+			}
+		})
 	case events.FailedOutcomeUnknown:
 		err = w.endAttempts(n, attemptUnknown, "")
 	default:
-		err = w.endAttempt(n, e.Attempt, attemptFailed, reason)
+		err = w.endAttempt(n, int64(e.Attempt), attemptFailed, reason)
 	}
-	if err != nil {
-		return err
-	}
-	_, err = w.exec("UPDATE notifications SET next_attempt_time = NULL, claimed_at = NULL, last_error = ? WHERE id = ?", reason, n.id)
-	return errors.Join(err, w.endAttempts(n, attemptUnknown, ""), w.become(f, n, failedFor))
+	n.next, n.claimed, n.lastError = nil, nil, reason
+	w.become(f, n, failedFor)
+	return errors.Join(err, w.endAttempts(n, attemptUnknown, ""))
 }
 
 func (w *writer) notificationDelivered(f fact, e events.NotificationDelivered) error {
@@ -173,7 +256,8 @@ func (w *writer) notificationDelivered(f fact, e events.NotificationDelivered) e
 	if err != nil || n == nil {
 		return err
 	}
-	return w.become(f, n, delivered)
+	w.become(f, n, delivered)
+	return nil
 }
 
 func (w *writer) notificationRetried(f fact, e events.NotificationRetried) error {
@@ -181,27 +265,43 @@ func (w *writer) notificationRetried(f fact, e events.NotificationRetried) error
 	if err != nil || n == nil {
 		return err
 	}
-	_, err = w.exec("UPDATE notifications SET next_attempt_time = NULL WHERE id = ?", n.id)
-	return errors.Join(err, w.become(f, n, pending))
+	n.next = nil
+	w.become(f, n, pending)
+	return nil
+}
+
+func (w *writer) changeAttempts(n *notificationRow, change func(*attemptRow)) error {
+	of, err := w.attemptsOf(n.id)
+	for _, r := range of {
+		change(r.now)
+	}
+	return err
 }
 
 // endAttempt concludes an attempt that is in flight.
-func (w *writer) endAttempt(n *notification, number int, outcome, reason string) error {
-	_, err := w.exec("UPDATE attempts SET outcome = ?, error = ? WHERE notification_id = ? AND number = ? AND outcome = 'in_flight'",
-		outcome, reason, n.id, number)
-	return err
+func (w *writer) endAttempt(n *notificationRow, number int64, outcome, reason string) error {
+	return w.changeAttempts(n, func(a *attemptRow) {
+		if a.number == number && a.outcome == attemptInFlight {
+			a.outcome, a.error = outcome, reason
+		}
+	})
 }
 
 // endAttempts concludes all attempts that are in flight.
-func (w *writer) endAttempts(n *notification, outcome, reason string) error {
-	_, err := w.exec("UPDATE attempts SET outcome = ?, error = ? WHERE notification_id = ? AND outcome = 'in_flight'",
-		outcome, reason, n.id)
-	return err
+func (w *writer) endAttempts(n *notificationRow, outcome, reason string) error {
+	return w.changeAttempts(n, func(a *attemptRow) {
+		if a.outcome == attemptInFlight {
+			a.outcome, a.error = outcome, reason
+		}
+	})
 }
 
 // notificationsCleared removes what was final before e.Before, and notes how
 // many of them could be seen.
 func (w *writer) notificationsCleared(f fact, e events.NotificationsCleared) error {
+	if err := w.flush(); err != nil { // what is cleared is looked for in the database
+		return err
+	}
 	before := e.Before.UnixMicro()
 	removed := 0
 	err := w.rows(func(row scanner) error {
@@ -214,17 +314,32 @@ func (w *writer) notificationsCleared(f fact, e events.NotificationsCleared) err
 		w.tally(byChannel, channel, -n)
 		removed += seen
 		return nil
-	}, "SELECT coalesce(n.status, ''), coalesce(n.channel, ''), count(*), count(e.id) FROM notifications n LEFT JOIN events e ON e.id = n.event_id"+
+	}, "SELECT coalesce(n.status, ''), coalesce(n.channel, ''), count(*), count(e.id) FROM {notifications} n LEFT JOIN {events} e ON e.id = n.event_id"+
 		" WHERE n.final_at < ? GROUP BY 1, 2", before) // expressions, as an index on the status alone would be walked to its end
 	if err != nil {
 		return err
 	}
-	if _, err := w.exec("DELETE FROM attempts WHERE notification_id IN (SELECT id FROM notifications WHERE final_at < ?)", before); err != nil {
-		return err
+	for {
+		var ids []any
+		err := w.rows(func(row scanner) error {
+			var id string
+			err := row.Scan(&id)
+			ids = append(ids, id)
+			return err
+		}, "SELECT id FROM {notifications} WHERE final_at < ? LIMIT ?", before, 10*slice)
+		if err == nil {
+			err = w.deleteBy("{attempts}", "notification_id", ids)
+		}
+		if err == nil {
+			err = w.deleteBy("{notifications}", "id", ids)
+		}
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			break
+		}
 	}
-	if _, err := w.exec("DELETE FROM notifications WHERE final_at < ?", before); err != nil {
-		return err
-	}
-	_, err = w.exec("INSERT INTO cleared VALUES (?, ?, ?)", int64(f.Position.Commit), int64(f.Position.Prepare), removed)
+	_, err = w.exec("INSERT INTO {cleared} VALUES (?, ?, ?)", int64(f.Position.Commit), int64(f.Position.Prepare), removed)
 	return err
 }

@@ -2,8 +2,8 @@ package projections
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
+	"slices"
 )
 
 // Counts are the numbers of GET /v1/stats; what belongs to an event that is gone doesn't count.
@@ -62,31 +62,27 @@ func (m *Models) Counts(ctx context.Context) (Counts, error) {
 		byResponse: c.Participants.ByResponse, byStatus: c.Participants.ByStatus,
 		byNotificationStatus: c.Notifications.ByStatus, byChannel: c.Notifications.ByChannel,
 	}
-	err := m.snapshot(ctx, func(tx *sql.Tx) error {
-		err := m.rowIn(ctx, tx, "SELECT count(*), count(CASE WHEN start_time > ? THEN 1 END), count(CASE WHEN end_time <= ? THEN 1 END)"+
-			" FROM events WHERE status = 'scheduled'", now, now).Scan(&c.Events.Total, &c.Events.Upcoming, &c.Events.Past)
+	err := m.snapshot(ctx, func(tx snapshot) error {
+		err := tx.row(ctx, "SELECT count(*), count(CASE WHEN start_time > ? THEN 1 END), count(CASE WHEN end_time <= ? THEN 1 END)"+
+			" FROM {events} WHERE status = 'scheduled'", now, now).Scan(&c.Events.Total, &c.Events.Upcoming, &c.Events.Past)
 		if err != nil {
 			return err
 		}
 		c.Events.Ongoing = c.Events.Total - c.Events.Upcoming - c.Events.Past
-		err = m.rowIn(ctx, tx, "SELECT count(*) FROM events WHERE status = 'cancelled'").Scan(&c.Events.Cancelled)
+		err = tx.row(ctx, "SELECT count(*) FROM {events} WHERE status = 'cancelled'").Scan(&c.Events.Cancelled)
 		if err != nil {
 			return err
 		}
 		c.Events.Total += c.Events.Cancelled
 
 		var pendingReady int
-		err = m.rowIn(ctx, tx, "SELECT (SELECT count(*) FROM notifications WHERE status = 'PENDING' AND scheduled_time <= ?) -"+
-			" (SELECT count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id AND n.status = 'PENDING' AND n.scheduled_time <= ?)",
+		err = tx.row(ctx, "SELECT (SELECT count(*) FROM {notifications} WHERE status = 'PENDING' AND scheduled_time <= ?) -"+
+			" (SELECT count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id AND n.status = 'PENDING' AND n.scheduled_time <= ?)",
 			now, now).Scan(&pendingReady)
 		if err != nil {
 			return err
 		}
-		const rowsOfGone = "SELECT 'response', p.response, -count(*) FROM gone g CROSS JOIN participants p WHERE p.event_id = g.event_id GROUP BY p.response" +
-			" UNION ALL SELECT 'status', p.status, -count(*) FROM gone g CROSS JOIN participants p WHERE p.event_id = g.event_id GROUP BY p.status" +
-			" UNION ALL SELECT 'notification_status', n.status, -count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id GROUP BY n.status" +
-			" UNION ALL SELECT 'channel', n.channel, -count(*) FROM gone g CROSS JOIN notifications n WHERE n.event_id = g.event_id GROUP BY n.channel"
-		err = m.rows(ctx, tx, func(row scanner) error {
+		err = tx.rows(ctx, func(row scanner) error {
 			var kind, name string
 			var n int
 			err := row.Scan(&kind, &name, &n)
@@ -94,7 +90,7 @@ func (m *Models) Counts(ctx context.Context) (Counts, error) {
 				of[name] += n
 			}
 			return err
-		}, "SELECT kind, name, n FROM tallies UNION ALL "+rowsOfGone)
+		}, "SELECT kind, name, n FROM {tallies} UNION ALL "+rowsOfGone)
 		if err != nil {
 			return err
 		}
@@ -117,24 +113,31 @@ func (m *Models) Counts(ctx context.Context) (Counts, error) {
 	return c, nil
 }
 
+// rowsOfGone are what tallies count of events that are gone.
+const rowsOfGone = "SELECT 'response', p.response, -count(*) FROM {gone} g CROSS JOIN {participants} p WHERE p.event_id = g.event_id GROUP BY p.response" +
+	" UNION ALL SELECT 'status', p.status, -count(*) FROM {gone} g CROSS JOIN {participants} p WHERE p.event_id = g.event_id GROUP BY p.status" +
+	" UNION ALL SELECT 'notification_status', n.status, -count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id GROUP BY n.status" +
+	" UNION ALL SELECT 'channel', n.channel, -count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id GROUP BY n.channel"
+
 // tally is one number of those kept.
 type tally struct{ kind, name string }
 
 // tally changes a number by n when the transaction ends.
 func (w *writer) tally(kind, name string, n int) { w.tallies[tally{kind, name}] += n }
 
-func (w *writer) flushTallies() error {
+func (w *writer) writeTallies() error {
+	var changed []change
+	var fell bool
 	for t, n := range w.tallies {
-		if n == 0 {
-			continue
-		}
-		_, err := w.exec("INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT (kind, name) DO UPDATE SET n = n + excluded.n", t.kind, t.name, n)
-		if err == nil && n < 0 {
-			_, err = w.exec("DELETE FROM tallies WHERE kind = ? AND name = ? AND n = 0", t.kind, t.name)
-		}
-		if err != nil {
-			return err
+		if n != 0 {
+			changed = append(changed, change{now: []any{t.kind, t.name, int64(n)}})
+			fell = fell || n < 0
 		}
 	}
-	return nil
+	slices.SortFunc(changed, func(a, b change) int { return compareKeys(talliesShape.keys, a, b) })
+	err := w.insertRows(talliesShape, changed, w.db.OnConflict("{tallies}", talliesShape.key(), "n = old.n + new.n"))
+	if err == nil && fell {
+		_, err = w.exec("DELETE FROM {tallies} WHERE n = 0")
+	}
+	return err
 }

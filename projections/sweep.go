@@ -3,6 +3,8 @@ package projections
 import (
 	"database/sql"
 	"errors"
+
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // slice is how many rows are swept in one transaction.
@@ -12,7 +14,7 @@ const slice = 500
 // when nothing is left.
 func (w *writer) sweep() (more bool, err error) {
 	var eventID string
-	err = w.row("SELECT event_id FROM gone ORDER BY event_id LIMIT 1").Scan(&eventID)
+	err = w.row("SELECT event_id FROM {gone} ORDER BY event_id LIMIT 1").Scan(&eventID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	} else if err != nil {
@@ -26,22 +28,21 @@ func (w *writer) sweep() (more bool, err error) {
 				return err
 			}
 		}
-		if _, err := w.exec("DELETE FROM reminders WHERE event_id = ?", eventID); err != nil {
+		if _, err := w.exec("DELETE FROM {reminders} WHERE event_id = ?", eventID); err != nil {
 			return err
 		}
-		_, err := w.exec("DELETE FROM gone WHERE event_id = ?", eventID)
+		_, err := w.exec("DELETE FROM {gone} WHERE event_id = ?", eventID)
 		return err
 	})
 }
 
 func (w *writer) sweepWords(eventID string) (int, error) {
-	n, err := w.exec("DELETE FROM words WHERE scope = ? AND (folded, id) IN (SELECT folded, id FROM words WHERE scope = ? LIMIT ?)",
-		eventID, eventID, slice)
+	n, err := w.exec(w.db.DeleteSome("{words}", wordsShape.key(), "scope = ?"), eventID, slice)
 	return int(n), err
 }
 
 func (w *writer) sweepNotifications(eventID string) (int, error) {
-	var ids []string
+	var ids []any
 	err := w.rows(func(row scanner) error {
 		var id, status, channel string
 		err := row.Scan(&id, &status, &channel)
@@ -49,20 +50,18 @@ func (w *writer) sweepNotifications(eventID string) (int, error) {
 		w.tally(byNotificationStatus, status, -1)
 		w.tally(byChannel, channel, -1)
 		return err
-	}, "SELECT id, status, channel FROM notifications WHERE event_id = ? LIMIT ?", eventID, slice)
-	for _, id := range ids {
-		if err == nil {
-			_, err = w.exec("DELETE FROM attempts WHERE notification_id = ?", id)
-		}
-		if err == nil {
-			_, err = w.exec("DELETE FROM notifications WHERE id = ?", id)
-		}
+	}, "SELECT id, status, channel FROM {notifications} WHERE event_id = ? LIMIT ?", eventID, slice)
+	if err == nil {
+		err = w.deleteBy("{attempts}", "notification_id", ids)
+	}
+	if err == nil {
+		err = w.deleteBy("{notifications}", "id", ids)
 	}
 	return len(ids), err
 }
 
 func (w *writer) sweepParticipants(eventID string) (int, error) {
-	var ids []string
+	var ids []any
 	err := w.rows(func(row scanner) error {
 		var id, status, response string
 		err := row.Scan(&id, &status, &response)
@@ -70,17 +69,25 @@ func (w *writer) sweepParticipants(eventID string) (int, error) {
 		w.tally(byStatus, status, -1)
 		w.tally(byResponse, response, -1)
 		return err
-	}, "SELECT id, status, response FROM participants WHERE event_id = ? LIMIT ?", eventID, slice)
-	for _, id := range ids {
-		if err == nil {
-			_, err = w.exec("DELETE FROM participants WHERE id = ?", id)
-		}
+	}, "SELECT id, status, response FROM {participants} WHERE event_id = ? LIMIT ?", eventID, slice)
+	if err == nil {
+		err = w.deleteBy("{participants}", "id", ids)
 	}
 	return len(ids), err
 }
 
 func (w *writer) sweepDepartures(eventID string) (int, error) {
-	n, err := w.exec("DELETE FROM departures WHERE event_id = ? AND line IN (SELECT line FROM departures WHERE event_id = ? LIMIT ?)",
-		eventID, eventID, slice)
+	n, err := w.exec(w.db.DeleteSome("{departures}", departuresShape.key(), "event_id = ?"), eventID, slice)
 	return int(n), err
+}
+
+// deleteBy deletes the rows whose column is one of ids.
+func (w *writer) deleteBy(table, column string, ids []any) error {
+	for n := range sizes(len(ids), nil, w.chunks) {
+		if _, err := w.exec("DELETE FROM "+table+" WHERE "+column+" IN "+sqldb.Values(1, n), ids[:n]...); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
 }

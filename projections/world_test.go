@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/memstore"
+	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/sqldb/sqldbtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,6 +39,18 @@ type world struct {
 	last     eventstore.Position
 	logged   *logged
 	again    chan struct{} // lets a follower that stands still try again
+	target   sqldb.Target  // where the read models are; zero: in the folder that is opened
+}
+
+// onEach runs test on a database of each kind.
+func onEach(t *testing.T, test func(t *testing.T, w *world)) {
+	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {
+		w := newWorld(t)
+		if target.Shared() {
+			w.target = target
+		}
+		test(t, w)
+	})
 }
 
 func newWorld(t require.TestingT) *world {
@@ -84,7 +99,7 @@ func (w *world) notification(id string, facts ...events.Fact) eventstore.Positio
 }
 
 func (w *world) options() Options {
-	return Options{Store: w.store, Keys: w.keys, Now: w.now, Logger: slog.New(slog.NewTextHandler(w.logged, nil))}
+	return Options{Store: w.store, Keys: w.keys, Now: w.now, Logger: slog.New(slog.NewTextHandler(w.logged, nil)), Target: w.target}
 }
 
 // open opens the read models in dir without following.
@@ -120,6 +135,9 @@ func (w *world) follow(t *testing.T, m *Models) (stop func()) {
 	t.Cleanup(stop)
 	return stop
 }
+
+// eventID is the id of a fact that add hasn't made.
+func eventID(n byte) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte{n}) }
 
 // patience bounds only how long a test that fails takes.
 const patience = 2 * time.Minute
@@ -166,50 +184,58 @@ func dump(t require.TestingT, m *Models) string {
 		require.NoError(t, err)
 	}
 	var out strings.Builder
-	var tables []string
-	require.NoError(t, m.writer.rows(func(row scanner) error {
-		var name string
-		err := row.Scan(&name)
-		tables = append(tables, name)
-		return err
-	}, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"))
-	for _, table := range tables {
-		rows, err := m.writer.conn.QueryContext(context.Background(), "SELECT * FROM "+table+" ORDER BY 1, 2, 3")
-		if err != nil { // a table with fewer columns
-			rows, err = m.writer.conn.QueryContext(context.Background(), "SELECT * FROM "+table+" ORDER BY 1")
-		}
-		require.NoError(t, err)
-		columns, err := rows.Columns()
-		require.NoError(t, err)
-		fmt.Fprintf(&out, "%s: %s\n", table, strings.Join(columns, " | "))
-		require.NoError(t, each(rows, func(row scanner) error {
-			values := make([]any, len(columns))
-			into := make([]any, len(columns))
+	for _, s := range append([]shape{{table: "{checkpoint}", keys: 1, columns: strings.Fields("version log_commit log_prepare fact_id created facts")}}, shapes...) {
+		fmt.Fprintf(&out, "%s: %s\n", s.name(), strings.Join(s.columns, " | "))
+		require.NoError(t, m.writer.rows(func(row scanner) error {
+			values := make([]sql.NullString, len(s.columns))
+			into := make([]any, len(values))
 			for i := range values {
 				into[i] = &values[i]
 			}
 			err := row.Scan(into...)
 			fmt.Fprintln(&out, "  "+strings.Join(texted(values), " | "))
 			return err
-		}))
+		}, "SELECT "+strings.Join(s.columns, ", ")+" FROM "+s.table+" ORDER BY "+strings.Join(s.key(), ", ")))
 	}
 	return out.String()
 }
 
-func texted(values []any) []string {
+func texted(values []sql.NullString) []string {
 	out := make([]string, len(values))
 	for i, v := range values {
-		out[i] = fmt.Sprint(v)
+		if out[i] = v.String; !v.Valid {
+			out[i] = "NULL"
+		}
 	}
 	return out
 }
 
+// foldBatch folds facts without following.
+func (m *Models) foldBatch(facts []fact) error { return m.writer.foldAll(facts, m.maxFacts) }
+
+// empty takes everything out of the rows, as if they were begun.
+func (m *Models) empty(t require.TestingT) {
+	for _, s := range shapes {
+		_, err := m.writer.exec("DELETE FROM " + s.table)
+		require.NoError(t, err)
+	}
+	_, err := m.writer.exec("UPDATE {checkpoint} SET log_commit = 0, log_prepare = 0, fact_id = ?, created = 0, facts = 0", uuid.Nil.String())
+	require.NoError(t, err)
+	require.NoError(t, m.writer.load())
+}
+
 // fakeKeys seals nothing, and forgets on demand.
-type fakeKeys struct{ erased sync.Map }
+type fakeKeys struct {
+	erased sync.Map
+	broken atomic.Bool
+}
 
 func (k *fakeKeys) Seal(_ int64, plain, _ []byte) ([]byte, error) { return plain, nil }
 
 func (k *fakeKeys) Open(key int64, sealed, _ []byte) ([]byte, bool, error) {
+	if k.broken.Load() {
+		return nil, false, errBrokenKeys
+	}
 	if _, erased := k.erased.Load(key); erased {
 		return nil, false, nil
 	}
@@ -232,6 +258,12 @@ func (l *logged) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
+}
+
+func (l *logged) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
 }
 
 var _ io.Writer = (*logged)(nil)

@@ -5,51 +5,96 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/google/uuid"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
-// writer is the one connection that changes rows. It is used by one goroutine.
-// What it does is short and must be whole, so it takes no context.
-type writer struct {
-	db         *sql.DB
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
-	checkpoint checkpoint
-	tallies    map[tally]int // changes since the transaction began
+// checkpoint is the last fact that the rows show.
+type checkpoint struct {
+	position eventstore.Position
+	id       uuid.UUID
+	created  int64 // microseconds
+	facts    int64 // folded since the rows were begun
 }
 
-func connect(ctx context.Context, path string) (*writer, error) {
-	if err := keepPrivate(path); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	db, err := sql.Open("sqlite", dsn(path,
-		"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-32768)", "wal_autocheckpoint(4000)"))
+// writer is the one connection that changes the rows of a generation. It is used
+// by one goroutine. What it does is short and must be whole, so it takes no context.
+type writer struct {
+	db         *sqldb.DB
+	generation int64
+	prefix     string
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt // on SQLite, where preparing is what costs
+	chunks     []int                // how many rows are written at once
+	checkpoint checkpoint
+
+	// What has changed since the transaction began.
+	events        table[eventRow, *eventRow]
+	participants  table[participantRow, *participantRow]
+	notifications table[notificationRow, *notificationRow]
+	attempts      map[string]attemptRows // by notification
+	tags          set
+	gone          set
+	belonged      set
+	reminders     set
+	words         set
+	tallies       map[tally]int
+}
+
+// prefixOf stands before the names of a generation's tables.
+func prefixOf(generation int64) string { return fmt.Sprintf("g%d_", generation) }
+
+// connect takes a connection for the rows of a generation.
+func connect(ctx context.Context, db *sqldb.DB, generation int64) (*writer, error) {
+	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1)
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
+	w := &writer{db: db, generation: generation, prefix: prefixOf(generation), conn: conn, chunks: []int{256, 32, 4}}
+	if db.Kind() == sqldb.SQLite {
+		w.statements, w.chunks = map[string]*sql.Stmt{}, []int{32, 4}
 	}
-	return &writer{db: db, conn: conn, statements: map[string]*sql.Stmt{}, tallies: map[tally]int{}}, nil
+	w.forget()
+	return w, nil
 }
 
-// keepPrivate makes the file, where it is missing, readable by its owner alone:
-// names and addresses stand in it in clear. SQLite gives the files beside it the
-// same rights.
-func keepPrivate(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+// forget drops what isn't written.
+func (w *writer) forget() {
+	w.events = newTable[eventRow](eventsShape)
+	w.participants = newTable[participantRow](participantsShape)
+	w.notifications = newTable[notificationRow](notificationsShape)
+	w.attempts = map[string]attemptRows{}
+	w.tags, w.gone, w.belonged = newSet(tagsShape), newSet(goneShape), newSet(belongedShape)
+	w.reminders, w.words = newSet(remindersShape), newSet(wordsShape)
+	w.tallies = map[tally]int{}
+}
+
+// flush writes what has changed, and forgets it.
+func (w *writer) flush() error {
+	var attempts []change
+	for _, of := range w.attempts {
+		attempts = append(attempts, of.changes()...)
+	}
+	for _, t := range []struct {
+		shape   shape
+		changes []change
+	}{
+		{eventsShape, w.events.changes()}, {tagsShape, w.tags.changes()}, {goneShape, w.gone.changes()},
+		{belongedShape, w.belonged.changes()}, {participantsShape, w.participants.changes()}, {remindersShape, w.reminders.changes()},
+		{notificationsShape, w.notifications.changes()}, {attemptsShape, attempts}, {wordsShape, w.words.changes()},
+	} {
+		if err := w.write(t.shape, t.changes); err != nil {
+			return err
+		}
+	}
+	if err := w.writeTallies(); err != nil {
 		return err
 	}
-	return errors.Join(f.Chmod(0o600), f.Close())
+	w.forget()
+	return nil
 }
 
 func (w *writer) close() error {
@@ -57,7 +102,10 @@ func (w *writer) close() error {
 	for _, s := range w.statements {
 		errs = append(errs, s.Close())
 	}
-	return errors.Join(append(errs, w.conn.Close(), w.db.Close())...)
+	if err := w.conn.Close(); !errors.Is(err, sql.ErrConnDone) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // prepared gives the statement of query, prepared once.
@@ -65,7 +113,7 @@ func (w *writer) prepared(query string) (*sql.Stmt, error) {
 	if s, ok := w.statements[query]; ok {
 		return s, nil
 	}
-	s, err := w.conn.PrepareContext(context.Background(), query)
+	s, err := w.conn.PrepareContext(context.Background(), w.db.Bind(w.prefix, query))
 	if err != nil {
 		return nil, err
 	}
@@ -75,11 +123,16 @@ func (w *writer) prepared(query string) (*sql.Stmt, error) {
 
 // exec returns how many rows it changed.
 func (w *writer) exec(query string, args ...any) (int64, error) {
-	s, err := w.prepared(query)
-	if err != nil {
-		return 0, err
+	var r sql.Result
+	var err error
+	if w.statements == nil {
+		r, err = w.conn.ExecContext(context.Background(), w.db.Bind(w.prefix, query), args...)
+	} else {
+		var s *sql.Stmt
+		if s, err = w.prepared(query); err == nil {
+			r, err = s.ExecContext(context.Background(), args...)
+		}
 	}
-	r, err := s.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, err
 	}
@@ -88,6 +141,9 @@ func (w *writer) exec(query string, args ...any) (int64, error) {
 
 // row reads one row.
 func (w *writer) row(query string, args ...any) scanner {
+	if w.statements == nil {
+		return w.conn.QueryRowContext(context.Background(), w.db.Bind(w.prefix, query), args...)
+	}
 	s, err := w.prepared(query)
 	if err != nil {
 		return failed{err}
@@ -97,11 +153,16 @@ func (w *writer) row(query string, args ...any) scanner {
 
 // rows reads all rows through scan.
 func (w *writer) rows(scan func(scanner) error, query string, args ...any) error {
-	s, err := w.prepared(query)
-	if err != nil {
-		return err
+	var rows *sql.Rows
+	var err error
+	if w.statements == nil {
+		rows, err = w.conn.QueryContext(context.Background(), w.db.Bind(w.prefix, query), args...)
+	} else {
+		var s *sql.Stmt
+		if s, err = w.prepared(query); err == nil {
+			rows, err = s.QueryContext(context.Background(), args...)
+		}
 	}
-	rows, err := s.QueryContext(context.Background(), args...)
 	if err != nil {
 		return err
 	}
@@ -125,15 +186,15 @@ func each(rows *sql.Rows, scan func(scanner) error) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-// transact runs do in a transaction, with the tallies that it changes.
+// transact runs do in a transaction, with the rows that it changes.
 func (w *writer) transact(do func() error) (err error) {
-	clear(w.tallies)
-	if _, err := w.exec("BEGIN IMMEDIATE"); err != nil {
+	w.forget()
+	if _, err := w.exec(w.db.BeginWriting()); err != nil {
 		return err
 	}
 	err = do()
 	if err == nil {
-		err = w.flushTallies()
+		err = w.flush()
 	}
 	if err == nil {
 		_, err = w.exec("COMMIT")
@@ -147,26 +208,34 @@ func (w *writer) transact(do func() error) (err error) {
 
 // load reads the checkpoint.
 func (w *writer) load() error {
+	c, err := scanCheckpoint(w.row(selectCheckpoint))
+	if err == nil {
+		w.checkpoint = c
+	}
+	return err
+}
+
+const selectCheckpoint = "SELECT log_commit, log_prepare, fact_id, created, facts FROM {checkpoint}"
+
+func scanCheckpoint(row scanner) (c checkpoint, err error) {
 	var commit, prepare int64
 	var id string
-	var c checkpoint
-	err := w.row("SELECT log_commit, log_prepare, fact_id, created, facts FROM checkpoint").
-		Scan(&commit, &prepare, &id, &c.created, &c.facts)
-	if err != nil {
-		return fmt.Errorf("read the checkpoint: %w", err)
+	if err := row.Scan(&commit, &prepare, &id, &c.created, &c.facts); err != nil {
+		return checkpoint{}, fmt.Errorf("read the checkpoint: %w", err)
 	}
 	if c.id, err = uuid.Parse(id); err != nil {
-		return fmt.Errorf("read the checkpoint: %w", err)
+		return checkpoint{}, fmt.Errorf("read the checkpoint: %w", err)
 	}
 	c.position = eventstore.Position{Commit: uint64(commit), Prepare: uint64(prepare)}
-	w.checkpoint = c
-	return nil
+	return c, nil
 }
 
 // errMoved says that something else folds into the same rows.
 var errMoved = errors.New("projections: another writer has moved the checkpoint")
 
 // fold applies facts, at least one, and moves the checkpoint in one transaction.
+// The checkpoint is moved first: who folds the same facts waits there for this
+// transaction, and then finds that they are folded.
 func (w *writer) fold(facts []fact) error {
 	last := facts[len(facts)-1]
 	next := checkpoint{
@@ -174,22 +243,37 @@ func (w *writer) fold(facts []fact) error {
 		facts: w.checkpoint.facts + int64(len(facts)),
 	}
 	err := w.transact(func() error {
-		for _, f := range facts {
-			if err := w.apply(f); err != nil {
-				return fmt.Errorf("apply %s at %v in %s: %w", f.Type, f.Position, f.Stream, err)
-			}
-		}
-		n, err := w.exec("UPDATE checkpoint SET log_commit = ?, log_prepare = ?, fact_id = ?, created = ?, facts = ?"+
+		n, err := w.exec("UPDATE {checkpoint} SET log_commit = ?, log_prepare = ?, fact_id = ?, created = ?, facts = ?"+
 			" WHERE log_commit = ? AND log_prepare = ? AND fact_id = ?",
 			int64(next.position.Commit), int64(next.position.Prepare), next.id.String(), next.created, next.facts,
 			int64(w.checkpoint.position.Commit), int64(w.checkpoint.position.Prepare), w.checkpoint.id.String())
 		if err == nil && n != 1 {
 			err = errMoved
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		if err := w.prefetch(facts); err != nil {
+			return err
+		}
+		for _, f := range facts {
+			if err := w.apply(f); err != nil {
+				return failedAt(f, err)
+			}
+		}
+		if err := w.flush(); err != nil && len(facts) == 1 {
+			return failedAt(facts[0], err)
+		} else if err != nil {
+			return err
+		}
+		return nil
 	})
 	if err == nil {
 		w.checkpoint = next
 	}
 	return err
+}
+
+func failedAt(f fact, err error) error {
+	return fmt.Errorf("apply %s at %v in %s: %w", f.Type, f.Position, f.Stream, err)
 }

@@ -105,6 +105,7 @@ func (e *examination) run(ctx context.Context, configured bool) error {
 	e.clock()
 	e.timeZones(e.settings)
 	if configured {
+		e.readModels(ctx)
 		e.providers(ctx)
 	}
 	if ask {

@@ -58,6 +58,10 @@ type serverStats struct {
 		LagSeconds float64 `json:"lag_seconds"`
 		Error      string  `json:"error"`
 	} `json:"planner"`
+	Projections []struct {
+		Name  string `json:"name"`
+		Error string `json:"error"`
+	} `json:"projections"`
 	Channels []struct {
 		Name     string `json:"name"`
 		Provider string `json:"provider"`
@@ -123,6 +127,11 @@ func (e *examination) clocks(date string, asked, heard time.Time) {
 const behindAfter = 60
 
 func (e *examination) judge(s serverStats) {
+	for _, p := range s.Projections {
+		if p.Error != "" {
+			e.add("read models", failing, p.Error, "they go on by themselves once that is mended; where a newer Belltower wrote the fact, run that version")
+		}
+	}
 	if holes := s.Conservation.Holes; holes > 0 {
 		e.add("holes", failing, fmt.Sprintf("%d notifications are neither final nor on their way, or not planned as they are to be", holes),
 			"the service's log names them; stop it and run 'belltower audit' for all of them. A hole is always a fault of Belltower's: please report it")

@@ -102,7 +102,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if err := v.admit(s); err != nil {
 		return nil, err
 	}
-	models, err := projections.Open(ctx, s.data, projections.Options{Store: log, Keys: ring, Now: time.Now, Logger: logger})
+	models, err := projections.Open(ctx, s.data, projections.Options{Store: log, Keys: ring, Now: time.Now, Logger: logger, Target: s.rows})
 	if err != nil {
 		return nil, err
 	}

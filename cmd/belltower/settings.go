@@ -13,6 +13,7 @@ import (
 
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/cli"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // settings is how serve runs.
@@ -22,6 +23,7 @@ type settings struct {
 	keys        string // folder of keys.db; empty: the data folder
 	store       string
 	readModels  string
+	rows        sqldb.Target // what readModels names; zero: read.db in the data folder
 	esdb        esdbSettings
 	phoneRegion string
 	publicURL   string
@@ -49,7 +51,7 @@ func (s *settings) flags() []setting {
 		{"esdb-listen", "BELLTOWER_ESDB_LISTEN", "", "address where EventStoreDB's clients may read the embedded log, HOST:PORT (default: none)", &s.esdb.listen},
 		{"esdb-tls-cert", "BELLTOWER_ESDB_TLS_CERT", "", "file of the certificate for that address (default: no TLS)", &s.esdb.cert},
 		{"esdb-tls-key", "BELLTOWER_ESDB_TLS_KEY", "", "file of the certificate's key", &s.esdb.key},
-		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "where read models are kept: sqlite", &s.readModels},
+		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "where read models are kept: sqlite, in the data folder, postgres://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE; set one with a password by the variable", &s.readModels},
 		{"phone-region", "BELLTOWER_PHONE_REGION", "", "ISO 3166 region that phone numbers without + are read in (default: they are refused)", &s.phoneRegion},
 		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages (default: no links)", &s.publicURL},
 		{"tzdata", "BELLTOWER_TZDATA", "", "folder or zip file of time zones (default: the newer ones of the system's and those linked in)", &s.zones},
@@ -141,8 +143,9 @@ func (s *settings) check(env map[string]string) error {
 	if s.esdb.listen != "" && s.store != embeddedStore {
 		return s.refuse("esdb-listen", "it serves the embedded log, and --store names another")
 	}
-	if s.readModels != "sqlite" {
-		return s.refuse("read-models", "%q is not known; this version has: sqlite", s.readModels)
+	var err error
+	if s.rows, err = sqldb.Parse(s.readModels); err != nil {
+		return s.refuse("read-models", "%w", err)
 	}
 	if s.phoneRegion != "" && !phonenumbers.GetSupportedRegions()[s.phoneRegion] {
 		return s.refuse("phone-region", "%q is not an ISO 3166 region, such as DE or US", s.phoneRegion)

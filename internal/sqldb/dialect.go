@@ -39,7 +39,7 @@ func (d Dialect) Bind(prefix, query string) string {
 func (d Dialect) bind(prefix, query string) string {
 	var out strings.Builder
 	quoted, n := false, 0
-	for i := 0; i < len(query); i++ {
+	for i := range len(query) {
 		switch c := query[i]; {
 		case c == '\'':
 			quoted = !quoted
@@ -203,8 +203,8 @@ func (d Dialect) ForUpdate() string {
 	return " FOR UPDATE"
 }
 
-// Begin begins a transaction that writes, on a connection of its own.
-func (d Dialect) Begin() string {
+// BeginWriting begins a transaction that writes, on a connection of its own.
+func (d Dialect) BeginWriting() string {
 	switch d.kind {
 	case SQLite:
 		return "BEGIN IMMEDIATE"

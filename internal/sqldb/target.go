@@ -57,6 +57,8 @@ func Parse(text string) (Target, error) {
 	switch {
 	case u.Hostname() == "" && !u.Query().Has("host"):
 		return Target{}, errors.New("it names no host")
+	case u.Query().Has("password"):
+		return Target{}, errors.New("the password stands before the @, and not in a parameter")
 	case strings.Trim(u.Path, "/") == "":
 		return Target{}, errors.New("it names no database: it ends in /DATABASE")
 	case strings.Contains(strings.Trim(u.Path, "/"), "/"):
@@ -92,7 +94,7 @@ func (t Target) Kind() Kind { return t.kind }
 func (t Target) Path() string { return t.path }
 
 // Shared tells whether other machines can use the same database.
-func (t Target) Shared() bool { return t.kind != SQLite }
+func (t Target) Shared() bool { return t.url != nil }
 
 // String is the target as it was given, without its password.
 func (t Target) String() string {
@@ -103,10 +105,6 @@ func (t Target) String() string {
 	if shown.User != nil {
 		shown.User = url.User(shown.User.Username())
 	}
-	if q := shown.Query(); q.Has("password") {
-		q.Del("password")
-		shown.RawQuery = q.Encode()
-	}
 	return shown.String()
 }
 
@@ -115,17 +113,12 @@ func (t Target) hide(text string) string {
 	if t.url == nil {
 		return text
 	}
-	var secrets []string
-	if password, ok := t.url.User.Password(); ok {
-		secrets = append(secrets, t.url.String(), t.url.User.String(), url.QueryEscape(password), password)
+	password, _ := t.url.User.Password()
+	if password == "" {
+		return text
 	}
-	if password := t.url.Query().Get("password"); password != "" {
-		secrets = append(secrets, t.url.String(), password)
-	}
-	for _, secret := range secrets {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "…")
-		}
+	for _, secret := range []string{t.url.User.String(), url.QueryEscape(password), password} {
+		text = strings.ReplaceAll(text, secret, "…")
 	}
 	return text
 }

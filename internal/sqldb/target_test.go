@@ -11,7 +11,6 @@ func TestParse(t *testing.T) {
 		"sqlite":                                  "sqlite",
 		"postgres://ann:s3cret@db:5432/bells":     "postgres://ann@db:5432/bells",
 		"postgresql://db/bells?sslmode=disable":   "postgresql://db/bells?sslmode=disable",
-		"postgres://db/bells?password=s3cret":     "postgres://db/bells",
 		"mysql://ann:s3cret@db/bells?tls=false":   "mysql://ann@db/bells?tls=false",
 		"mysql://ann:s3%23cret@[::1]:3307/bells":  "mysql://ann@[::1]:3307/bells",
 		"mysql://ann@localhost/bells?socket=/s/k": "mysql://ann@localhost/bells?socket=/s/k",
@@ -35,6 +34,7 @@ func TestParseRefuses(t *testing.T) {
 		"postgres://ann:s3cret@db/a/b":            "one database",
 		"postgres://ann:s3cret#more@db/bells":     "%23",
 		"postgres://ann:s3cret@db/b?sslmode=some": "parameters",
+		"postgres://db/bells?password=s3cret":     "before the @",
 		"mysql://ann:s3cret@db/bells?tls=maybe":   "tls is one of",
 		"mysql://ann:s3cret@db/bells?charset=x":   `"charset" is not known`,
 	} {

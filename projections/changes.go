@@ -1,0 +1,356 @@
+package projections
+
+import (
+	"cmp"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/belltower/belltower/internal/sqldb"
+)
+
+// Facts change rows in memory; what has changed is written when the transaction
+// ends, many rows in one statement. So a history of a thousand facts about one
+// row writes it once, and a server far away isn't asked for each.
+
+// errThere says that what a fact makes is there already.
+var errThere = errors.New("it is there already")
+
+// change is what became of a row in a transaction: nil is no row.
+type change struct{ stored, now []any }
+
+// row is a row that was read or made in this transaction.
+type row[R any] struct {
+	stored []any // nil: it isn't in the database
+	now    *R    // nil: it isn't there any more
+}
+
+// rowType is a row's Go type, whose fields are the columns in their order.
+type rowType[R any] interface {
+	*R
+	fields() []any
+}
+
+// table has the rows of a table by their id.
+type table[R any, P rowType[R]] struct {
+	shape
+	rows map[string]*row[R]
+}
+
+func newTable[R any, P rowType[R]](s shape) table[R, P] {
+	return table[R, P]{s, map[string]*row[R]{}}
+}
+
+func (t table[R, P]) query() string {
+	return "SELECT " + strings.Join(t.columns, ", ") + " FROM " + t.table + " WHERE " + t.columns[0]
+}
+
+// get returns nil where there is none.
+func (t table[R, P]) get(w *writer, id string) (*R, error) {
+	if r, ok := t.rows[id]; ok {
+		return r.now, nil
+	}
+	r := new(R)
+	err := w.row(t.query()+" = ?", id).Scan(P(r).fields()...)
+	if errors.Is(err, sql.ErrNoRows) {
+		t.rows[id] = &row[R]{}
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	t.rows[id] = &row[R]{valuesOf(P(r).fields()), r}
+	return r, nil
+}
+
+// load reads those of ids that were not read yet, many at once.
+func (t table[R, P]) load(w *writer, ids map[string]bool) error {
+	var missing []any
+	for id := range ids {
+		if _, ok := t.rows[id]; !ok && id != "" {
+			missing = append(missing, id)
+			t.rows[id] = &row[R]{}
+		}
+	}
+	for n := range sizes(len(missing), nil, w.chunks) {
+		err := w.rows(func(s scanner) error {
+			r := new(R)
+			fields := P(r).fields()
+			if err := s.Scan(fields...); err != nil {
+				return err
+			}
+			t.rows[*fields[0].(*string)] = &row[R]{valuesOf(fields), r}
+			return nil
+		}, t.query()+" IN "+sqldb.Values(1, n), missing[:n]...)
+		if err != nil {
+			return err
+		}
+		missing = missing[n:]
+	}
+	return nil
+}
+
+// insert adds a row that wasn't there.
+func (t table[R, P]) insert(id string, now *R) error {
+	r, ok := t.rows[id]
+	switch {
+	case !ok:
+		r = &row[R]{}
+		t.rows[id] = r
+	case r.now != nil:
+		return fmt.Errorf("%s: %w", id, errThere)
+	}
+	r.now = now
+	return nil
+}
+
+// delete takes away a row that was read.
+func (t table[R, P]) delete(id string) { t.rows[id].now = nil }
+
+func (t table[R, P]) changes() []change {
+	out := make([]change, 0, len(t.rows))
+	for _, r := range t.rows {
+		c := change{stored: r.stored}
+		if r.now != nil {
+			c.now = valuesOf(P(r.now).fields())
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// set has rows that are made and taken away without being read: whoever does so
+// knows whether they are there.
+type set struct {
+	shape
+	rows map[string]*change
+}
+
+func newSet(s shape) set { return set{s, map[string]*change{}} }
+
+func (s set) insert(values ...any) {
+	cleaned(values)
+	key := keyOf(values[:s.keys])
+	if c, ok := s.rows[key]; ok {
+		c.now = values
+		return
+	}
+	s.rows[key] = &change{now: values}
+}
+
+// delete takes the columns of the primary key.
+func (s set) delete(values ...any) {
+	cleaned(values)
+	key := keyOf(values)
+	if c, ok := s.rows[key]; ok {
+		c.now = nil
+		return
+	}
+	s.rows[key] = &change{stored: values}
+}
+
+func (s set) changes() []change {
+	out := make([]change, 0, len(s.rows))
+	for _, c := range s.rows {
+		out = append(out, *c)
+	}
+	return out
+}
+
+// valuesOf reads fields, as arguments of a statement.
+func valuesOf(fields []any) []any {
+	out := make([]any, len(fields))
+	for i, f := range fields {
+		switch f := f.(type) {
+		case *string:
+			out[i] = *f
+		case *int64:
+			out[i] = *f
+		case **int64:
+			if *f != nil {
+				out[i] = **f
+			}
+		default:
+			panic(fmt.Sprintf("a column of type %T", f))
+		}
+	}
+	cleaned(out)
+	return out
+}
+
+// cleaned takes out of texts what not every database can store: providers may say anything.
+func cleaned(values []any) {
+	for i, v := range values {
+		if s, ok := v.(string); ok && strings.IndexByte(s, 0) >= 0 {
+			values[i] = strings.ReplaceAll(s, "\x00", "\ufffd")
+		}
+	}
+}
+
+// write makes changes to a table.
+func (w *writer) write(s shape, changes []change) error {
+	var deleted, inserted, updated []change
+	for _, c := range changes {
+		switch {
+		case c.stored != nil && c.now == nil:
+			deleted = append(deleted, c)
+		case c.stored == nil && c.now != nil:
+			inserted = append(inserted, c)
+		case c.now != nil && !slices.Equal(c.stored, c.now):
+			updated = append(updated, c)
+		}
+	}
+	// In the order of the key, in which the table's pages are.
+	for _, list := range [][]change{deleted, inserted, updated} {
+		slices.SortFunc(list, func(a, b change) int { return compareKeys(s.keys, a, b) })
+	}
+	if err := w.writeDeleted(s, deleted); err != nil {
+		return err
+	}
+	if err := w.writeInserted(s, inserted); err != nil {
+		return err
+	}
+	return w.writeUpdated(s, updated)
+}
+
+// values are those of the row that is there, or was.
+func (c change) values() []any {
+	if c.now != nil {
+		return c.now
+	}
+	return c.stored
+}
+
+func compareKeys(keys int, a, b change) int {
+	x, y := a.values(), b.values()
+	for i := range keys {
+		c := 0
+		switch v := x[i].(type) {
+		case string:
+			c = strings.Compare(v, y[i].(string))
+		case int64:
+			c = cmp.Compare(v, y[i].(int64))
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+func (w *writer) writeDeleted(s shape, rows []change) error {
+	one := "(" + strings.Join(s.key(), " = ? AND ") + " = ?)"
+	for n := range sizes(len(rows), nil, w.chunks) {
+		var args []any
+		for _, c := range rows[:n] {
+			args = append(args, c.stored[:s.keys]...)
+		}
+		where := strings.TrimSuffix(strings.Repeat(one+" OR ", n), " OR ")
+		if s.keys == 1 {
+			where = s.columns[0] + " IN " + sqldb.Values(1, n)
+		}
+		if _, err := w.exec("DELETE FROM "+s.table+" WHERE "+where, args...); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+func (w *writer) writeInserted(s shape, rows []change) error {
+	after := ""
+	if s.ignore {
+		after = w.db.OnConflict(s.table, s.key())
+	}
+	return w.insertRows(s, rows, after)
+}
+
+func (w *writer) insertRows(s shape, rows []change, after string) error {
+	for n := range sizes(len(rows), rows, w.chunks) {
+		args := make([]any, 0, n*len(s.columns))
+		for _, c := range rows[:n] {
+			args = append(args, c.now...)
+		}
+		_, err := w.exec("INSERT INTO "+s.table+" ("+strings.Join(s.columns, ", ")+") VALUES "+sqldb.Values(n, len(s.columns))+after, args...)
+		if err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// writeUpdated writes the columns that have changed, or on a server all columns
+// of many rows at once: what costs there is the trip.
+func (w *writer) writeUpdated(s shape, rows []change) error {
+	if len(rows) > 1 && w.db.Kind() != sqldb.SQLite {
+		assignments := make([]string, 0, len(s.columns))
+		for _, column := range s.columns[s.keys:] {
+			assignments = append(assignments, column+" = new."+column)
+		}
+		return w.insertRows(s, rows, w.db.OnConflict(s.table, s.key(), assignments...))
+	}
+	for _, c := range rows {
+		var assignments []string
+		var args []any
+		for i, v := range c.now {
+			if v != c.stored[i] {
+				assignments, args = append(assignments, s.columns[i]+" = ?"), append(args, v)
+			}
+		}
+		_, err := w.exec("UPDATE "+s.table+" SET "+strings.Join(assignments, ", ")+" WHERE "+strings.Join(s.key(), " = ? AND ")+" = ?",
+			append(args, c.now[:s.keys]...)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxStatement bounds the text in one statement, in bytes.
+const maxStatement = 1 << 20
+
+// sizes parts n rows into pieces of few sizes, so that there are few statements.
+func sizes(n int, rows []change, chunks []int) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		at := 0
+		for at < n {
+			size := 1
+			for _, c := range chunks {
+				if c <= n-at && (rows == nil || bytes(rows[at:at+c]) <= maxStatement) {
+					size = c
+					break
+				}
+			}
+			at += size
+			if !yield(size) {
+				return
+			}
+		}
+	}
+}
+
+func bytes(rows []change) (n int) {
+	for _, c := range rows {
+		for _, v := range c.now {
+			if s, ok := v.(string); ok {
+				n += len(s)
+			}
+		}
+	}
+	return n
+}
+
+// keyOf tells keys apart.
+func keyOf(values []any) string {
+	if len(values) == 1 {
+		return values[0].(string)
+	}
+	var key strings.Builder
+	for _, v := range values {
+		text := v.(string)
+		fmt.Fprintf(&key, "%d %s", len(text), text)
+	}
+	return key.String()
+}
