@@ -69,6 +69,7 @@ type stream[T any, S State[T]] struct {
 	noted    notes
 	cost     atomic.Int64 // of what the state was folded from
 
+	behind     bool                 // the state lacks facts that could not be read
 	lastID     uuid.UUID            // of the fact at last
 	since      int64                // facts since a snapshot was made
 	distrusted bool                 // snapshots of this stream led astray
@@ -129,7 +130,6 @@ func (s *stream[T, S]) show(looks []*job[S]) {
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
 	if err := s.catchUp(ctx); err != nil {
-		s.drop()
 		answerAll(looks, outOfTime(ctx, err))
 		return
 	}
@@ -152,7 +152,6 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 	defer cancel()
 	for {
 		if err := s.catchUp(ctx); err != nil {
-			s.drop()
 			return answerAll(jobs, outOfTime(ctx, err))
 		}
 		write := write{expected: s.last}
@@ -366,11 +365,14 @@ func (s *stream[T, S]) answerFromPast(j *job[S]) {
 	}()
 }
 
-// catchUp makes the state that of the stream's end.
+// catchUp makes the state that of the stream's end. Where it fails, the state is
+// that of some revision before it, from which it goes on the next time: a long
+// stream is read some time, however little is read at once.
 func (s *stream[T, S]) catchUp(ctx context.Context) error {
-	if s.state != nil && s.h.o.Store.Exclusive() && s.last >= s.awaited {
+	if s.state != nil && !s.behind && s.h.o.Store.Exclusive() && s.last >= s.awaited {
 		return nil
 	}
+	s.behind = true
 	page, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -387,6 +389,7 @@ func (s *stream[T, S]) catchUp(ctx context.Context) error {
 		return nil
 	})
 	if err == nil {
+		s.behind = false
 		s.keepSnapshot()
 	}
 	return err

@@ -41,7 +41,7 @@ func BenchmarkColdStart(b *testing.B) {
 		o := commands.Options{Store: log, Keys: ring, Now: time.Now, Channels: map[string]aggregates.AddressKind{"email": aggregates.EmailAddress}}
 		store := (*snapshots.Store)(nil)
 		if with {
-			store, err = snapshots.Open(ctx, sqldb.File(file), slog.New(slog.DiscardHandler))
+			store, err = snapshots.Open(ctx, sqldb.File(file), "", slog.New(slog.DiscardHandler))
 			require.NoError(b, err)
 			o.Snapshots = store
 		}

@@ -24,7 +24,7 @@ func change(ctx context.Context, db *sqldb.DB, do func(*changing) error) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if _, err := conn.ExecContext(ctx, db.Dialect.Begin()); err != nil {
+	if _, err := conn.ExecContext(ctx, db.BeginWriting()); err != nil {
 		return err
 	}
 	if err := do(&changing{db, conn}); err != nil {
