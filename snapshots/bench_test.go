@@ -2,6 +2,7 @@ package snapshots_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
 	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/keys"
@@ -57,6 +59,9 @@ func BenchmarkColdStart(b *testing.B) {
 	do := func(h *commands.Handler, cmd commands.Command[*aggregates.Event], by commands.Caller) time.Duration {
 		began := time.Now()
 		_, err := commands.Do(ctx, h, cmd, by, func(*aggregates.Event, time.Time) int { return 0 })
+		for errors.Is(err, eventstore.ErrUnavailable) { // a busy machine reads it all in several goes
+			_, err = commands.Do(ctx, h, cmd, by, func(*aggregates.Event, time.Time) int { return 0 })
+		}
 		require.NoError(b, err)
 		return time.Since(began)
 	}
