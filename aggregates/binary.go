@@ -82,9 +82,9 @@ const (
 
 func (w *encoder) time(t time.Time) {
 	switch {
-	case t == time.Time{}:
+	case t.IsZero() && t.Location() == time.UTC:
 		w.b = append(w.b, timeZero)
-	case t == time.UnixMicro(t.UnixMicro()).UTC():
+	case t.Location() == time.UTC && t.Nanosecond()%1000 == 0:
 		w.b = append(w.b, timeMicros)
 		w.signed(t.UnixMicro())
 	default:

@@ -41,6 +41,9 @@ func (e *Event) reminderAdded(f events.ReminderAdded, at Stamp) {
 
 func (e *Event) reminderRemoved(f events.ReminderRemoved) {
 	e.Reminders = slices.DeleteFunc(e.Reminders, func(r *Reminder) bool { return r.ID == f.ReminderID })
+	if len(e.Reminders) == 0 {
+		e.Reminders = nil
+	}
 }
 
 // AddReminder adds a rule that holds for participants of now and of later.

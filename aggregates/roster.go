@@ -152,18 +152,13 @@ func (r *roster) registered(f events.ParticipantRegistered, at Stamp) {
 		Ordinal: len(r.inOrder), Registered: at, Changed: at, Own: at,
 	}
 	p.contact(f.Personal, f.Channels, f.TimeZone, f.Locale, f.EmailDigest, at)
-	r.inOrder = append(r.inOrder, p)
-	r.index(p)
-	r.admit(p, f.Waitlisted, at)
-}
-
-// index lets p be found.
-func (r *roster) index(p *Participant) {
 	n := int32(p.Ordinal)
+	r.inOrder = append(r.inOrder, p)
 	r.byID[p.ID], r.byUser[p.UserID] = n, n
 	if p.EmailDigest != "" {
 		r.byDigest[p.EmailDigest] = n
 	}
+	r.admit(p, f.Waitlisted, at)
 }
 
 func (r *roster) contactChanged(f events.ParticipantContactChanged, at Stamp) {

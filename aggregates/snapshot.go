@@ -1,9 +1,13 @@
 package aggregates
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/belltower/belltower/events"
 )
@@ -179,27 +183,53 @@ func (e *Event) restoreRoster(ordinals int, parts [][]byte, contacts Contacts) e
 		return nil
 	}
 	e.inOrder = make([]*Participant, ordinals)
+	var reading errgroup.Group // that it is done side by side changes nothing but the time it takes
 	for i, data := range parts {
-		from := i * partSize
-		if err := decodeParticipants(data, e.ID, from, e.inOrder[from:min(from+partSize, ordinals)]); err != nil {
-			return fmt.Errorf("part %d: %w", i, err)
-		}
+		reading.Go(func() error {
+			from := i * partSize
+			if err := decodeParticipants(data, e.ID, from, e.inOrder[from:min(from+partSize, ordinals)]); err != nil {
+				return fmt.Errorf("part %d: %w", i, err)
+			}
+			return nil
+		})
 	}
-	e.byID, e.byUser, e.byDigest = make(map[string]int32, ordinals), make(map[string]int32, ordinals), make(map[string]int32, ordinals)
+	if err := reading.Wait(); err != nil {
+		return err
+	}
+	var indexing sync.WaitGroup
+	for index, name := range map[*map[string]int32]func(*Participant) string{
+		&e.byID:     func(p *Participant) string { return p.ID },
+		&e.byUser:   func(p *Participant) string { return p.UserID },
+		&e.byDigest: func(p *Participant) string { return p.EmailDigest },
+	} {
+		indexing.Go(func() { *index = indexed(e.inOrder, name) })
+	}
 	for _, p := range e.inOrder {
-		if p == nil {
-			continue
-		}
-		e.index(p)
-		switch p.Status {
-		case Confirmed:
+		switch {
+		case p == nil:
+		case p.Status == Confirmed:
 			e.confirmed++
-		case Waitlisted:
+		case p.Status == Waitlisted:
 			e.line = append(e.line, int32(p.Ordinal))
 		}
 	}
-	slices.SortFunc(e.line, func(a, b int32) int { return int(e.inOrder[a].Line - e.inOrder[b].Line) })
+	slices.SortFunc(e.line, func(a, b int32) int { return cmp.Compare(e.inOrder[a].Line, e.inOrder[b].Line) })
+	indexing.Wait()
 	return nil
+}
+
+// indexed numbers those who are there by a name of theirs, where they have one.
+func indexed(list []*Participant, name func(*Participant) string) map[string]int32 {
+	index := make(map[string]int32, len(list))
+	for _, p := range list {
+		if p == nil {
+			continue
+		}
+		if s := name(p); s != "" {
+			index[s] = int32(p.Ordinal)
+		}
+	}
+	return index
 }
 
 // opened is the participant of an ordinal with the contact read.

@@ -88,15 +88,6 @@ func fold[T any, S State[T]](ctx context.Context, h *Handler, name string, until
 // snapshot, and none is made for fewer facts.
 const pageSize = 1000
 
-// readFacts hands over a stream's facts from revision from on, in order.
-func (h *Handler) readFacts(ctx context.Context, name string, from int64, each func(eventstore.Record, events.Fact, events.Metadata) error) error {
-	page, err := h.o.Store.ReadStream(ctx, name, from, h.page)
-	if err != nil {
-		return err
-	}
-	return h.readOn(ctx, name, page, each)
-}
-
 // readOn hands over the facts of a page, and of those behind it.
 func (h *Handler) readOn(ctx context.Context, name string, page []eventstore.Record, each func(eventstore.Record, events.Fact, events.Metadata) error) error {
 	for {

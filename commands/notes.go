@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/belltower/belltower/aggregates"
@@ -63,7 +64,15 @@ func (n *notes) find(key string) (note, bool) {
 // notesInPart is how many notes have a part of a snapshot of their own.
 const notesInPart = 1024
 
-// parts gives the parts of a snapshot that list makes; those of the first whole
+// grow makes room for so many more.
+func (n *notes) grow(more int) {
+	n.list = slices.Grow(n.list, more)
+	if n.byKey == nil {
+		n.byKey = make(map[digest]int32, more)
+	}
+}
+
+// noteParts gives the parts of a snapshot that list makes; those of the first whole
 // parts before are known by their ids.
 func noteParts(list []note, before []aggregates.PartID, notesBefore int) []aggregates.Part {
 	var parts []aggregates.Part

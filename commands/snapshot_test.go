@@ -371,3 +371,42 @@ func TestRepeatedRequestHoldsUpNobody(t *testing.T) {
 	require.NoError(t, answer.err)
 	requireReplay(t, first, answer.Answer)
 }
+
+// slow is a store that can read a few pages, and then can't for once.
+type slow struct {
+	eventstore.Store
+	pages int
+	began int // how often a stream was read from its beginning
+}
+
+func (s *slow) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
+	if from == 0 {
+		s.began++
+	}
+	if s.pages--; s.pages == 0 {
+		s.pages = 3
+		return nil, eventstore.ErrUnavailable
+	}
+	return s.Store.ReadStream(ctx, stream, from, limit)
+}
+
+// A stream that can't be read in one go is read in several.
+func TestLongStreamIsReadBitByBit(t *testing.T) {
+	w, _ := crowd(t, 60)
+	store := &slow{Store: w.store, pages: 3}
+	h := w.another(store)
+	h.page = 5
+	failures := 0
+	for {
+		a, err := ask(h, register("late"), alice)
+		if err == nil {
+			require.Equal(t, 61, a.View.Confirmed)
+			break
+		}
+		require.ErrorIs(t, err, eventstore.ErrUnavailable)
+		failures++
+		require.Less(t, failures, 20)
+	}
+	require.Positive(t, failures)
+	require.Equal(t, 1, store.began)
+}

@@ -70,6 +70,7 @@ type stream[T any, S State[T]] struct {
 	noted    notes
 	cost     atomic.Int64 // of what the state was folded from
 
+	behind     bool                 // the state lacks facts that could not be read
 	lastID     uuid.UUID            // of the fact at last
 	since      int64                // facts since a snapshot was made
 	distrusted bool                 // snapshots of this stream led astray
@@ -130,7 +131,6 @@ func (s *stream[T, S]) show(looks []*job[S]) {
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
 	if err := s.catchUp(ctx); err != nil {
-		s.drop()
 		answerAll(looks, outOfTime(ctx, err))
 		return
 	}
@@ -153,7 +153,6 @@ func (s *stream[T, S]) decide(jobs []*job[S]) int {
 	defer cancel()
 	for {
 		if err := s.catchUp(ctx); err != nil {
-			s.drop()
 			return answerAll(jobs, outOfTime(ctx, err))
 		}
 		write := write{expected: s.last}
@@ -369,11 +368,14 @@ func (s *stream[T, S]) answerFromPast(j *job[S]) {
 	}()
 }
 
-// catchUp makes the state that of the stream's end.
+// catchUp makes the state that of the stream's end. Where it fails, the state is
+// that of some revision before it, from which it goes on the next time: a long
+// stream is read some time, however little is read at once.
 func (s *stream[T, S]) catchUp(ctx context.Context) error {
-	if s.state != nil && s.h.o.Store.Exclusive() && s.last >= s.awaited {
+	if s.state != nil && !s.behind && s.h.o.Store.Exclusive() && s.last >= s.awaited {
 		return nil
 	}
+	s.behind = true
 	page, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -390,6 +392,7 @@ func (s *stream[T, S]) catchUp(ctx context.Context) error {
 		return nil
 	})
 	if err == nil {
+		s.behind = false
 		s.keepSnapshot()
 	}
 	return err
@@ -415,6 +418,9 @@ func (s *stream[T, S]) begin(ctx context.Context) ([]eventstore.Record, error) {
 		return page, nil
 	}
 	var noted notes
+	if len(r.parts) > 0 {
+		noted.grow(len(r.parts) * notesInPart)
+	}
 	for _, part := range r.parts {
 		if err := decodeNotes(part, noted.put); err != nil {
 			s.h.o.Logger.Warn("a snapshot can't be used: the stream is folded from its beginning", "stream", s.name, "error", err)

@@ -292,7 +292,7 @@ func (a *auditor) lacking(ctx context.Context, eventID string, among map[string]
 		if len(lacks) == 0 || look == looks {
 			return lacks, true, nil
 		}
-		_, now, err := a.wanted(ctx, eventID)
+		now, err := commands.View(ctx, a.commands, commands.EventStream(eventID), func(_ *aggregates.Event, last int64) int64 { return last })
 		if err != nil {
 			return nil, false, err
 		}
@@ -356,22 +356,45 @@ func differs(n aggregates.Notification, r row) string {
 	return ""
 }
 
-// wanted gives the ids of what an event's stream wants, and its last revision.
+// auditLook is how many participants are looked at in one go: others wait for
+// the event meanwhile.
+const auditLook = 256
+
+// wanted gives the ids of what an event's stream wants, and its last revision
+// as the look at it began.
 func (a *auditor) wanted(ctx context.Context, eventID string) (ids []string, revision int64, err error) {
 	type seen struct {
 		ids  []string
 		last int64
+		next int // ordinal
+		more bool
 	}
-	now, err := commands.View(ctx, a.commands, commands.EventStream(eventID), func(e *aggregates.Event, last int64) seen {
-		s := seen{last: last}
-		for p := range e.Participants() {
-			for _, w := range Wanted(e, p, a.kinds) {
-				s.ids = append(s.ids, w.NotificationID)
+	for from, first := 0, true; ; first = false {
+		now, err := commands.View(ctx, a.commands, commands.EventStream(eventID), func(e *aggregates.Event, last int64) seen {
+			s, looked := seen{last: last}, 0
+			for p := range e.ParticipantsFrom(from) {
+				if looked++; looked > auditLook {
+					s.more = true
+					break
+				}
+				for _, w := range Wanted(e, p, a.kinds) {
+					s.ids = append(s.ids, w.NotificationID)
+				}
+				s.next = p.Ordinal + 1
 			}
+			return s
+		})
+		if err != nil {
+			return nil, 0, err
 		}
-		return s
-	})
-	return now.ids, now.last, err
+		if first {
+			revision = now.last
+		}
+		if ids = append(ids, now.ids...); !now.more {
+			return ids, revision, nil
+		}
+		from = now.next
+	}
 }
 
 // planned waits until the planner has come to the log's present end; ok is

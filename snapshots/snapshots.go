@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -48,9 +49,13 @@ type Store struct {
 
 var _ commands.Snapshots = (*Store)(nil)
 
-// Open opens the database, and makes the tables where they are missing. A file
-// that is damaged is made anew.
-func Open(ctx context.Context, target sqldb.Target, logger *slog.Logger) (*Store, error) {
+// Open opens the database, and makes the tables where they are missing. The zero
+// Target, or SQLite without a path, is a file in dir; one that is damaged is made anew.
+func Open(ctx context.Context, target sqldb.Target, dir string, logger *slog.Logger) (*Store, error) {
+	if target == (sqldb.Target{}) {
+		target = sqldb.File(filepath.Join(dir, FileName))
+	}
+	target = target.In(dir, FileName)
 	s := &Store{target: target, logger: logger}
 	db, err := s.open(ctx)
 	if err != nil && sqldb.Damaged(err) && !target.Shared() {

@@ -26,7 +26,7 @@ var (
 )
 
 func open(t testing.TB, target sqldb.Target) *Store {
-	s, err := Open(bg, target, quiet)
+	s, err := Open(bg, target, "", quiet)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -184,7 +184,7 @@ func TestInstancesKeepTheSameStream(t *testing.T) {
 func TestDamagedFileIsMadeAnew(t *testing.T) {
 	target := sqldb.File(t.TempDir() + "/" + FileName)
 	require.NoError(t, os.WriteFile(target.Path(), bytes.Repeat([]byte("no database "), 1000), 0o600))
-	s, err := Open(bg, target, quiet)
+	s, err := Open(bg, target, "", quiet)
 	require.NoError(t, err)
 	save(t, s, "a", snapshot(10, part("one")))
 	require.NoError(t, s.Close())

@@ -164,6 +164,9 @@ func TestClientCommands(t *testing.T) {
 	require.Equal(t, strings.Join(lines[:2], ""), c.does("events", "history", event, "--json", "--limit", "2"))
 	require.Contains(t, c.does("events", "history", event), "ParticipantPromoted")
 	require.Contains(t, c.does("events", "get", event, "--as-of", "0"), "participants  0")
+	require.Empty(t, c.does("participants", "list", event, "--as-of", "0", "-q"))
+	require.Empty(t, c.does("reminders", "list", event, "--as-of", "0", "-q"))
+	require.Contains(t, c.does("notifications", "get", sent, "--as-of", "0"), "READY")
 
 	// A time of day is one of the event's own zone.
 	moved := c.does("events", "update", event, "--start", "2099-06-01 18:00", "--duration", "90m", "--clear", "location", "--json")

@@ -99,7 +99,7 @@ func TestDamagedDisposablesAreRebuilt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder, participant := used(t)
-			for _, file := range []string{"read.db", "planner.db"} {
+			for _, file := range []string{"read.db", "planner.db", "snapshots.db"} {
 				require.NoError(t, damage(filepath.Join(folder, file)))
 			}
 			p := serving(t, folder)

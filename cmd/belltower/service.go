@@ -17,7 +17,6 @@ import (
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/durable"
-	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"
@@ -92,7 +91,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		return nil, err
 	}
 	v.closers = append(v.closers, models.Close)
-	kept, err := snapshots.Open(ctx, sqldb.File(filepath.Join(s.data, snapshots.FileName)), logger)
+	kept, err := snapshots.Open(ctx, s.rows, s.data, logger)
 	if err != nil {
 		return nil, err
 	}

@@ -102,29 +102,19 @@ func (a *app) listEvents() *cobra.Command {
 }
 
 func (a *app) getEvent() *cobra.Command {
-	var (
-		asOf  string
-		watch bool
-	)
+	var watch bool
 	cmd := &cobra.Command{
 		Use:               "get EVENT",
 		Short:             "Show an event, as it is or as it was",
 		Args:              takes("an event's id"),
 		ValidArgsFunction: a.completeEvents,
 	}
-	cmd.Flags().StringVar(&asOf, "as-of", "", "as it was at this time or revision: 3, yesterday, "+timeHelp)
+	past := pastOf(cmd)
 	watched(cmd, &watch)
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
 		query := url.Values{}
-		if asOf != "" {
-			if watch {
-				return usage("--as-of and --watch don't go together: what was doesn't change")
-			}
-			point, err := a.point(asOf)
-			if err != nil {
-				return err
-			}
-			query.Set("as_of", point)
+		if err := past.into(a, query, watch); err != nil {
+			return err
 		}
 		return a.andWatch(ctx, c, watch, client.Stream{EventID: args[0], Types: storyFacts}, func() error {
 			reply, err := c.Do(ctx, client.Request{Method: http.MethodGet, Path: one("/v1/events", args[0]), Query: query})
@@ -135,18 +125,6 @@ func (a *app) getEvent() *cobra.Command {
 		})
 	})
 	return cmd
-}
-
-// point is a revision, as it is, or a time.
-func (a *app) point(text string) (string, error) {
-	if strings.Trim(text, "0123456789") == "" {
-		return text, nil
-	}
-	t, err := a.localTime(text)
-	if err != nil {
-		return "", usage("--as-of: %w", err)
-	}
-	return t.UTC().Format(time.RFC3339Nano), nil
 }
 
 // localTime reads a time as one of this machine's zone.

@@ -133,8 +133,9 @@ func (a *app) getNotification() *cobra.Command {
 		Args:              takes("a notification's id"),
 		ValidArgsFunction: a.completeNotifications("FAILED", "READY", "PENDING"),
 	}
+	past := pastOf(cmd)
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
-		document, err := get(ctx, c, one("/v1/notifications", args[0]))
+		document, err := getAsOf(ctx, a, c, one("/v1/notifications", args[0]), past)
 		if err != nil {
 			return err
 		}

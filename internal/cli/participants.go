@@ -84,8 +84,12 @@ func (a *app) listParticipants() *cobra.Command {
 	f.text(cmd.Flags(), "search", "q", "with all these words in name or e-mail address")
 	limited(cmd, &limit)
 	watched(cmd, &watch)
+	past := pastOf(cmd)
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
 		query, err := f.query(cmd.Flags(), nil)
+		if err == nil {
+			err = past.into(a, query, watch)
+		}
 		if err != nil {
 			return err
 		}
@@ -104,11 +108,12 @@ func (a *app) listParticipants() *cobra.Command {
 func (a *app) getParticipant() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get PARTICIPANT",
-		Short: "Show a participant",
+		Short: "Show a participant, as it is or as it was",
 		Args:  takes("a participant's id"),
 	}
+	past := pastOf(cmd)
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
-		document, err := get(ctx, c, one("/v1/participants", args[0]))
+		document, err := getAsOf(ctx, a, c, one("/v1/participants", args[0]), past)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -52,10 +53,15 @@ func (a *app) listReminders() *cobra.Command {
 		ValidArgsFunction: a.completeEvents,
 	}
 	watched(cmd, &watch)
+	past := pastOf(cmd)
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
+		query := url.Values{}
+		if err := past.into(a, query, watch); err != nil {
+			return err
+		}
 		return a.andWatch(ctx, c, watch, client.Stream{EventID: args[0], Types: reminderFacts}, func() error {
 			return list(ctx, a, c, listing{
-				path: one("/v1/events", args[0], "reminders"), none: "There are no reminders.",
+				path: one("/v1/events", args[0], "reminders"), query: query, none: "There are no reminders.",
 				table: columns("[ID]", "[DUE]", "CHANNELS?", "MESSAGE"),
 			}, func(r reminder) []string { return []string{r.ID, span(r.MinutesBefore), r.channels(), r.Message} })
 		})
