@@ -31,7 +31,8 @@ func channelTestCommand(env []string, o output) *cobra.Command {
 		Use:   "test CHANNEL ADDRESS",
 		Short: "Send one message, and say exactly what the provider answered",
 		Long: "Sends one message over a channel, as serve would with the same settings, and says\n" +
-			"exactly what the provider answered. No data folder is needed and nothing is kept.\n\n" +
+			"exactly what the provider answered. No data folder is needed, but for the key of web\n" +
+			"push, and nothing is kept.\n\n" +
 			"  belltower channel test email someone@example.org",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
