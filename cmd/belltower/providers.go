@@ -26,6 +26,7 @@ type providerSettings struct {
 	twilio   twilioSettings
 	slack    slackSettings
 	webhook  webhookSettings
+	fcm      fcmSettings
 
 	// What check has made of them.
 	client     *outgoing.Client
@@ -33,7 +34,7 @@ type providerSettings struct {
 }
 
 func (p *providerSettings) flags() []setting {
-	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.slack.flags(), p.webhook.flags(), []setting{
+	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.slack.flags(), p.webhook.flags(), p.fcm.flags(), []setting{
 		{"outgoing-allow", "BELLTOWER_OUTGOING_ALLOW", "", "private networks that providers may be called in, also without TLS, such as 127.0.0.0/8,10.1.0.0/16 (default: none)", &p.allow},
 	})
 }
@@ -57,7 +58,7 @@ func (s *settings) checkProviders(env map[string]string) error {
 	if err := s.checkSMTP(env); err != nil {
 		return err
 	}
-	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio, s.checkSlack, s.checkWebhook} {
+	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio, s.checkSlack, s.checkWebhook, s.checkFCM} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -2,7 +2,12 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +16,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/channels/push"
 )
 
 // hidden must not be shown by anything that these tests call.
@@ -222,4 +229,51 @@ func TestWebhookSettings(t *testing.T) {
 	require.Contains(t, tried.finding.Found, "can't be tried without sending")
 	tried = try(t, right, "webhook", "ann@example.org", func(http.ResponseWriter, *http.Request) {})
 	require.NoError(t, tried.err)
+}
+
+// serviceAccount writes a service account's file, but for changes.
+func serviceAccount(t *testing.T, change map[string]string) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	file := map[string]string{
+		"type": "service_account", "project_id": "bells-4711", "client_email": "bells@bells-4711.iam.gserviceaccount.com", "token_uri": push.GoogleTokenURL,
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "private_key_id": hidden,
+	}
+	maps.Copy(file, change)
+	encoded, err := json.Marshal(file)
+	require.NoError(t, err)
+	return written(t, "account.json", string(encoded))
+}
+
+func TestFCMSettings(t *testing.T) {
+	right := map[string]string{"BELLTOWER_FCM_ACCOUNT_FILE": serviceAccount(t, nil)}
+	refuses(t, right, map[string]refusal{
+		"no file":        {map[string]string{"BELLTOWER_FCM_ACCOUNT_FILE": "not-there.json"}, "--fcm-account-file (BELLTOWER_FCM_ACCOUNT_FILE)"},
+		"another file":   {map[string]string{"BELLTOWER_FCM_ACCOUNT_FILE": written(t, "x", hidden)}, "not a service account's"},
+		"elsewhere":      {map[string]string{"BELLTOWER_FCM_ACCOUNT_FILE": serviceAccount(t, map[string]string{"token_uri": "https://x.example.org"})}, "points elsewhere"},
+		"unencrypted":    {map[string]string{"BELLTOWER_FCM_URL": "http://fcm.googleapis.com"}, "--fcm-url (BELLTOWER_FCM_URL): it is not https"},
+		"tokens as well": {map[string]string{"BELLTOWER_FCM_TOKEN_URL": "http://oauth2.googleapis.com"}, "--fcm-token-url (BELLTOWER_FCM_TOKEN_URL): it is not https"},
+	})
+	right["BELLTOWER_FCM_URL"], right["BELLTOWER_FCM_TOKEN_URL"] = "URL", "URL"
+	tried := try(t, right, "push", "a-registration-token", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		w.Write([]byte(`{"error":"invalid_grant"}`))
+	})
+	require.ErrorContains(t, tried.err, "fcm: answered 400 when asked for an access token")
+	require.Contains(t, tried.said, "push, by fcm through 127.0.0.1:")
+	require.Contains(t, tried.said, "invalid_grant")
+	require.Equal(t, failing, tried.finding.State)
+	tried = try(t, right, "push", "a-registration-token", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			w.Write([]byte(`{"access_token":"` + hidden + `","expires_in":3600}`))
+			return
+		}
+		w.Write([]byte(`{"name":"projects/bells-4711/messages/1"}`))
+	})
+	require.NoError(t, tried.err)
+	require.Contains(t, tried.said, "id        projects/bells-4711/messages/1")
+	require.Equal(t, good, tried.finding.State, tried.finding.Found)
 }
