@@ -1,4 +1,5 @@
-// Package push carries push messages through Firebase Cloud Messaging.
+// Package push carries push messages: through Firebase Cloud Messaging, and to
+// browsers by Web Push.
 package push
 
 import (

@@ -20,7 +20,7 @@ func channelCommand(env []string, o output) *cobra.Command {
 		Args:  noArguments("channel"),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(channelTestCommand(env, o))
+	cmd.AddCommand(channelTestCommand(env, o), vapidKeyCommand(o))
 	return cmd
 }
 

@@ -27,6 +27,7 @@ type providerSettings struct {
 	slack    slackSettings
 	webhook  webhookSettings
 	fcm      fcmSettings
+	webPush  webPushSettings
 
 	// What check has made of them.
 	client     *outgoing.Client
@@ -34,7 +35,7 @@ type providerSettings struct {
 }
 
 func (p *providerSettings) flags() []setting {
-	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.slack.flags(), p.webhook.flags(), p.fcm.flags(), []setting{
+	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.slack.flags(), p.webhook.flags(), p.fcm.flags(), p.webPush.flags(), []setting{
 		{"outgoing-allow", "BELLTOWER_OUTGOING_ALLOW", "", "private networks that providers may be called in, also without TLS, such as 127.0.0.0/8,10.1.0.0/16 (default: none)", &p.allow},
 	})
 }
@@ -58,7 +59,7 @@ func (s *settings) checkProviders(env map[string]string) error {
 	if err := s.checkSMTP(env); err != nil {
 		return err
 	}
-	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio, s.checkSlack, s.checkWebhook, s.checkFCM} {
+	for _, check := range []func() error{s.checkSendGrid, s.checkTwilio, s.checkSlack, s.checkWebhook, s.checkPush} {
 		if err := check(); err != nil {
 			return err
 		}

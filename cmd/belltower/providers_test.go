@@ -2,15 +2,21 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -276,4 +282,65 @@ func TestFCMSettings(t *testing.T) {
 	require.NoError(t, tried.err)
 	require.Contains(t, tried.said, "id        projects/bells-4711/messages/1")
 	require.Equal(t, good, tried.finding.State, tried.finding.Found)
+}
+
+func TestWebPushSettings(t *testing.T) {
+	key, err := push.NewVAPIDKey()
+	require.NoError(t, err)
+	text, err := key.Private()
+	require.NoError(t, err)
+	right := map[string]string{"BELLTOWER_WEBPUSH_KEY_FILE": written(t, "key", text+"\n"), "BELLTOWER_WEBPUSH_SUBJECT": "mailto:bells@example.org"}
+	refuses(t, right, map[string]refusal{
+		"no file":           {map[string]string{"BELLTOWER_WEBPUSH_KEY_FILE": "not-there"}, "--webpush-key-file (BELLTOWER_WEBPUSH_KEY_FILE)"},
+		"another file":      {map[string]string{"BELLTOWER_WEBPUSH_KEY_FILE": written(t, "x", hidden)}, "webpush: the key is not"},
+		"no subject":        {map[string]string{"BELLTOWER_WEBPUSH_SUBJECT": ""}, "--webpush-subject (BELLTOWER_WEBPUSH_SUBJECT): webpush: the subject"},
+		"a local subject":   {map[string]string{"BELLTOWER_WEBPUSH_SUBJECT": "mailto:bells@localhost"}, "nobody else can reach"},
+		"no key":            {map[string]string{"BELLTOWER_WEBPUSH_KEY_FILE": ""}, "it is for what isn't set: --webpush-key-file"},
+		"an account, wrong": {map[string]string{"BELLTOWER_FCM_ACCOUNT_FILE": written(t, "x", hidden)}, "not a service account's"},
+	})
+	browser, err := ecdh.P256().GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	to := func(endpoint string) string {
+		return fmt.Sprintf(`{"endpoint":%q,"keys":{"p256dh":%q,"auth":"BTBZMqHH6r4Tts7J_aSIgg"}}`, endpoint, base64.RawURLEncoding.EncodeToString(browser.PublicKey().Bytes()))
+	}
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such key", http.StatusForbidden) }))
+	defer service.Close()
+	tried := try(t, right, "push", to(service.URL+"/"+hidden), func(http.ResponseWriter, *http.Request) {})
+	require.ErrorContains(t, tried.err, "webpush: answered 403")
+	require.Contains(t, tried.said, "push, by webpush")
+	require.Contains(t, tried.said, "no such key")
+	require.Contains(t, tried.finding.Found, "can't be tried without sending")
+
+	right["BELLTOWER_FCM_ACCOUNT_FILE"] = serviceAccount(t, nil)
+	s, err := configured(right)
+	require.NoError(t, err)
+	require.Equal(t, "push, by fcm and webpush through fcm.googleapis.com", carrier(register(io.Discard, s)[2]))
+}
+
+// The key is made once, and never written over.
+func TestVAPIDKey(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "vapid")
+	code, public, said := once(t, nil, "channel", "vapid-key", file)
+	require.Equal(t, exitOK, code, said)
+	require.Len(t, strings.TrimSpace(public), 87)
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, "-rw-------", info.Mode().String())
+	code, again, said := once(t, nil, "channel", "vapid-key", file)
+	require.Equal(t, exitOK, code, said)
+	require.Equal(t, public, again)
+	_, err = configured(map[string]string{"BELLTOWER_WEBPUSH_KEY_FILE": file, "BELLTOWER_WEBPUSH_SUBJECT": "https://bells.example.org"})
+	require.NoError(t, err)
+
+	other := written(t, "other", hidden)
+	code, out, said := once(t, nil, "channel", "vapid-key", other)
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, said, other)
+	require.NotContains(t, out+said, hidden)
+	kept, err := os.ReadFile(other)
+	require.NoError(t, err)
+	require.Equal(t, hidden, string(kept))
+	code, _, said = once(t, nil, "channel", "vapid-key")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, said, "channel vapid-key takes a file")
 }
