@@ -71,7 +71,7 @@ func (s subscription) encrypt(plaintext []byte) ([]byte, error) {
 		return nil, err
 	}
 	salt := make([]byte, saltLength)
-	rand.Read(salt) //nolint:errcheck // it never fails, says its documentation
+	rand.Read(salt) // which never fails
 	return s.seal(plaintext, ours, salt)
 }
 
