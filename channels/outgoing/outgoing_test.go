@@ -66,7 +66,7 @@ func TestURLs(t *testing.T) {
 	c := client(t, outgoing.Options{})
 	for _, wrong := range []string{
 		"", "s3cr3t", "http://api.example.org/s3cr3t", "ftp://api.example.org/s3cr3t", "https:///s3cr3t", "https://%zz/s3cr3t", "https:s3cr3t",
-		"https://u:s3cr3t@api.example.org", "https://api.example.org/#s3cr3t", "file:///s3cr3t", "//api.example.org/s3cr3t",
+		"https://u:s3cr3t@api.example.org", "https://api.example.org/#s3cr3t", "file:///s3cr3t", "https://api.example.org:/s3cr3t", "https://api.example.org:port/s3cr3t", "//api.example.org/s3cr3t",
 	} {
 		err := c.CheckURL(wrong)
 		require.Error(t, err, wrong)
