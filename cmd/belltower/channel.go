@@ -109,6 +109,9 @@ func testChannel(ctx context.Context, s settings, name, to string, out *lines) e
 	if result.Ref != "" {
 		out.say("id        %s\n", result.Ref)
 	}
+	if result.Outcome == channels.Accepted && result.Detail != "" {
+		out.say("detail    %s\n", result.Detail)
+	}
 	if channel.Provider == "console" {
 		out.say("The console channel delivers to nobody.\n")
 	}
