@@ -1,6 +1,9 @@
 package channels
 
 import (
+	"encoding/json"
+	"net/url"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,7 +13,8 @@ const hidden = "***"
 
 // Mask shows as much of an address as its owner needs to recognise it, for logs,
 // results and the facts that say where a message went: a***@example.org,
-// +12*****90, the first four characters of a push token. What is shown is
+// +12*****90, the first four characters of a push token, the push service of a
+// browser's subscription. What is shown is
 // printable, whatever the address holds; of what doesn't look like an address of
 // its kind, nothing is shown. Masking neither shows a whole address nor how long
 // it is.
@@ -57,10 +61,31 @@ func maskPhone(to string) string {
 }
 
 func maskToken(to string) string {
+	if strings.HasPrefix(to, "{") {
+		return maskSubscription(to)
+	}
 	const shown, shortest = 4, 16
 	runes := []rune(to)
 	if len(runes) < shortest {
 		return hidden
 	}
 	return string(runes[:shown]) + "…"
+}
+
+var host = regexp.MustCompile(`^[A-Za-z0-9.-]{1,253}$`)
+
+// maskSubscription shows a PushSubscription's push service: its endpoint is a
+// secret, its other parts say nothing.
+func maskSubscription(to string) string {
+	var s struct {
+		Endpoint string `json:"endpoint"`
+	}
+	if err := json.Unmarshal([]byte(to), &s); err != nil {
+		return hidden
+	}
+	u, err := url.Parse(s.Endpoint)
+	if err != nil || !host.MatchString(u.Hostname()) {
+		return hidden
+	}
+	return u.Hostname() + "/" + hidden
 }

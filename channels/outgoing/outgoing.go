@@ -77,7 +77,7 @@ func (c *Client) CloseIdle() {
 func (c *Client) CheckURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil, u.Hostname() == "", u.Opaque != "":
+	case err != nil, u.Hostname() == "", u.Opaque != "", strings.HasSuffix(u.Host, ":"):
 		return errors.New("it is not a URL such as https://api.example.org")
 	case u.User != nil:
 		return errors.New("it has a user or a password in it")

@@ -66,7 +66,7 @@ func TestURLs(t *testing.T) {
 	c := client(t, outgoing.Options{})
 	for _, wrong := range []string{
 		"", "s3cr3t", "http://api.example.org/s3cr3t", "ftp://api.example.org/s3cr3t", "https:///s3cr3t", "https://%zz/s3cr3t", "https:s3cr3t",
-		"https://u:s3cr3t@api.example.org", "https://api.example.org/#s3cr3t", "file:///s3cr3t", "//api.example.org/s3cr3t",
+		"https://u:s3cr3t@api.example.org", "https://api.example.org/#s3cr3t", "file:///s3cr3t", "https://api.example.org:/s3cr3t", "https://api.example.org:port/s3cr3t", "//api.example.org/s3cr3t",
 	} {
 		err := c.CheckURL(wrong)
 		require.Error(t, err, wrong)
@@ -104,8 +104,9 @@ func TestNamesAreJudgedByTheirAddresses(t *testing.T) {
 }
 
 func TestCertificates(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
 	_, failure := get(t, client(t, outgoing.Options{Allowed: thisMachine}), server.URL)
@@ -116,8 +117,8 @@ func TestCertificates(t *testing.T) {
 	known.AddCert(server.Certificate())
 	a, failure := get(t, client(t, outgoing.Options{Allowed: thisMachine, RootCAs: known}), server.URL)
 	require.Nil(t, failure)
-	require.Equal(t, "hello", string(a.Body))
-	require.Equal(t, "200 OK\nhello", a.Words())
+	require.Equal(t, "HTTP/2.0", string(a.Body))
+	require.Equal(t, "200 OK\nHTTP/2.0", a.Words())
 }
 
 // An answer is read up to a bound, and so is its head.

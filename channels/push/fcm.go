@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/belltower/belltower/channels"
@@ -75,8 +74,9 @@ func (f *FCM) Check(m channels.Message) error {
 	case !identifier.MatchString(m.ID):
 		return fmt.Errorf("fcm: %w", errID)
 	}
-	size := len("title") + len("body") + len(valid(m.Subject)) + len(valid(m.Text))
-	for key, value := range data(m) {
+	c := contentOf(m)
+	size := len("title") + len(c.Title) + len("body") + len(c.Body)
+	for key, value := range c.data() {
 		size += len(key) + len(value)
 	}
 	if size > longestFCM {
@@ -195,11 +195,12 @@ type (
 )
 
 func (f *FCM) compose(m channels.Message) fcmMessage {
+	c := contentOf(m)
 	seconds := strconv.FormatInt(life(m, f.o.Now()), 10)
 	return fcmMessage{
 		Token:        m.To,
-		Notification: fcmNotification{Title: m.Subject, Body: m.Text},
-		Data:         data(m),
+		Notification: fcmNotification{Title: c.Title, Body: c.Body},
+		Data:         c.data(),
 		Android: &fcmAndroid{
 			// Without one, all that waits for a device would count as the same.
 			CollapseKey: m.ID,
@@ -217,13 +218,12 @@ func (f *FCM) compose(m channels.Message) fcmMessage {
 }
 
 // data is what an app may go by, beside what is shown.
-func data(m channels.Message) map[string]string {
-	values := map[string]string{"notification_id": m.ID}
-	if m.Event.UID != "" {
-		values["event_id"] = valid(m.Event.UID)
+func (c content) data() map[string]string {
+	values := map[string]string{"notification_id": c.NotificationID}
+	for name, value := range map[string]string{"event_id": c.EventID, "start_time": c.StartTime, "opt_out_url": c.OptOutURL} {
+		if value != "" {
+			values[name] = value
+		}
 	}
 	return values
 }
-
-// valid is text as JSON carries it.
-func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }

@@ -41,6 +41,7 @@ func ReadAccount(file []byte, tokenURL string) (Account, error) {
 	config, err := google.JWTConfigFromJSON(file, scope)
 	var described struct {
 		ProjectID string `json:"project_id"`
+		Universe  string `json:"universe_domain"`
 	}
 	if err != nil || json.Unmarshal(file, &described) != nil {
 		return Account{}, errors.New(`it is not the JSON key of a service account, with "type": "service_account"`)
@@ -48,6 +49,8 @@ func ReadAccount(file []byte, tokenURL string) (Account, error) {
 	switch {
 	case config.TokenURL != tokenURL:
 		return Account{}, fmt.Errorf("its token_uri is not %s, where access tokens are to come from", tokenURL)
+	case described.Universe != "" && described.Universe != "googleapis.com":
+		return Account{}, errors.New("its universe_domain is not googleapis.com")
 	case !projectID.MatchString(described.ProjectID):
 		return Account{}, errors.New("its project_id is none")
 	case config.Email == "":

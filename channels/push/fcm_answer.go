@@ -54,7 +54,7 @@ func readFCM(a outgoing.Answer, now time.Time) channels.Result {
 		result.Code = outgoing.Word(said.Error.Status)
 	}
 	switch status := a.Status; {
-	case status == http.StatusOK && said.Name != "":
+	case status == http.StatusOK && (said.Name != "" || a.Cut): // a whole answer without a name is somebody else's
 		return channels.Result{Outcome: channels.Accepted, Ref: outgoing.Ref(said.Name)}
 	case status == http.StatusNotFound && code == "UNREGISTERED",
 		status == http.StatusForbidden && code == "SENDER_ID_MISMATCH",
@@ -63,7 +63,7 @@ func readFCM(a outgoing.Answer, now time.Time) channels.Result {
 	case status == http.StatusBadRequest, status == http.StatusRequestEntityTooLarge:
 		result.Outcome = channels.Rejected
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound,
-		status >= 300 && status < 400: // not FCM
+		a.Redirects(): // not FCM
 		result.Outcome = channels.Broken
 	case status == http.StatusTooManyRequests:
 		result.Outcome, result.NotBefore = channels.Later, outgoing.RetryAfter(a, now)

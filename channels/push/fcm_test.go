@@ -101,7 +101,7 @@ var fcmHTTP = channeltest.HTTP{
 		return true
 	},
 	Secrets: []string{"ya29.s3cr3t", "PRIVATE KEY"},
-	Lost:    channels.Unknown, Cut: channels.Unknown, Redirect: channels.Broken, Forbidden: channels.Broken,
+	Lost:    channels.Unknown, Cut: channels.Accepted, Redirect: channels.Broken, Forbidden: channels.Broken,
 }
 
 func TestFCMContract(t *testing.T) { channeltest.RunHTTP(t, fcmHTTP) }
@@ -191,7 +191,9 @@ func TestFCMMessage(t *testing.T) {
 	got := read(t, calls[0])
 	require.Equal(t, m.Subject, got.Notification.Title)
 	require.Equal(t, m.Text, got.Notification.Body)
-	require.Equal(t, map[string]string{"notification_id": m.ID, "event_id": m.Event.UID}, got.Data)
+	require.Equal(t, map[string]string{
+		"notification_id": m.ID, "event_id": m.Event.UID, "start_time": "2031-05-06T18:00:00Z", "opt_out_url": m.OptOut,
+	}, got.Data)
 	require.Equal(t, m.ID, got.Android.CollapseKey)
 	require.Equal(t, m.ID, got.Android.Notification.Tag)
 	require.Equal(t, "HIGH", got.Android.Priority)
@@ -518,6 +520,7 @@ func TestReadAccount(t *testing.T) {
 		"without TLS":           {account(t, "http://oauth2.googleapis.com/token", nil), "token_uri"},
 		"a look-alike":          {account(t, push.GoogleTokenURL+".example.org", nil), "token_uri"},
 		"a URL, given twice":    {bytes.Replace(file, []byte(`"type"`), []byte(`"TOKEN_URI": "https://oauth2.example.org/token", "type"`), 1), "token_uri"},
+		"another universe":      {account(t, push.GoogleTokenURL, map[string]any{"universe_domain": "example.org"}), "universe_domain"},
 		"no project":            {account(t, push.GoogleTokenURL, map[string]any{"project_id": nil}), "project_id"},
 		"a path in the project": {account(t, push.GoogleTokenURL, map[string]any{"project_id": "../../x"}), "project_id"},
 		"no address":            {account(t, push.GoogleTokenURL, map[string]any{"client_email": nil}), "client_email"},

@@ -40,4 +40,26 @@ func topic(id string) string {
 	return encode(sum[:24])
 }
 
+// content is a message as apps and service workers are handed it: docs/channels.md
+// names its parts.
+type content struct {
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id,omitempty"`
+	StartTime      string `json:"start_time,omitempty"`
+	OptOutURL      string `json:"opt_out_url,omitempty"`
+	Title          string `json:"title"`
+	Body           string `json:"body"`
+}
+
+func contentOf(m channels.Message) content {
+	c := content{NotificationID: m.ID, EventID: valid(m.Event.UID), OptOutURL: valid(m.OptOut), Title: valid(m.Subject), Body: valid(m.Text)}
+	if !m.Event.Start.IsZero() {
+		c.StartTime = m.Event.Start.UTC().Format(time.RFC3339)
+	}
+	return c
+}
+
+// valid is text as JSON carries it.
+func valid(text string) string { return string([]rune(text)) }
+
 func encode(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }

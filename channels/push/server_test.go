@@ -90,6 +90,7 @@ func message(to string) channels.Message {
 	return channels.Message{
 		ID: "3f8e1f0a-9d53-5c58-8d2b-6a1f2f0c7e11", Channel: "push", Attempt: 1, To: to, Name: "Ann Ünver",
 		Subject: `"Grandsire" starts soon`, Text: "Hello Ann,\n\"Grandsire\" starts in 2 hours <&> 🔔", Due: now, Expires: now.Add(2*time.Hour + 500*time.Millisecond),
-		Event: channels.Event{UID: "0f8b6c0e-6d1c-4b8e-8a59-2f5a4f5b9a10", Title: "Grandsire"},
+		Event:  channels.Event{UID: "0f8b6c0e-6d1c-4b8e-8a59-2f5a4f5b9a10", Title: "Grandsire", Start: now.Add(2 * time.Hour)},
+		OptOut: "https://bells.example.org/v1/opt-out/c2lnbmVk",
 	}
 }

@@ -191,12 +191,7 @@ func payload(m channels.Message) []byte {
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false) // it would only be longer
 	// Strings into memory: nothing here can fail.
-	_ = enc.Encode(struct {
-		NotificationID string `json:"notification_id"`
-		EventID        string `json:"event_id,omitempty"`
-		Title          string `json:"title"`
-		Body           string `json:"body"`
-	}{m.ID, m.Event.UID, m.Subject, m.Text})
+	_ = enc.Encode(contentOf(m))
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 
@@ -226,7 +221,7 @@ func readService(a outgoing.Answer, now time.Time) channels.Result {
 	case status == http.StatusNotFound, status == http.StatusGone:
 		result.Outcome = channels.Gone
 	case status == http.StatusBadRequest, status == http.StatusRequestEntityTooLarge,
-		status >= 300 && status < 400: // where to, is for whoever named the endpoint to know
+		a.Redirects(): // where to, is for whoever named the endpoint to know
 		result.Outcome = channels.Rejected
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		result.Outcome = channels.Broken

@@ -70,6 +70,8 @@ func (p *pushService) channel(t *testing.T, change ...func(*push.WebPushOptions)
 type payload struct {
 	NotificationID string `json:"notification_id"`
 	EventID        string `json:"event_id"`
+	StartTime      string `json:"start_time"`
+	OptOutURL      string `json:"opt_out_url"`
 	Title, Body    string
 }
 
@@ -140,7 +142,7 @@ func TestWebPushMessage(t *testing.T) {
 	}
 	shown := p.all(t)
 	require.Len(t, shown, 2)
-	require.Equal(t, payload{m.ID, m.Event.UID, m.Subject, m.Text}, shown[0])
+	require.Equal(t, payload{m.ID, m.Event.UID, "2031-05-06T18:00:00Z", m.OptOut, m.Subject, m.Text}, shown[0])
 	header := func(i int, name string) string { return p.server.to(pushPath)[i].request.Header.Get(name) }
 	require.Equal(t, "7200", header(0, "TTL"))
 	require.Equal(t, header(0, "Topic"), header(1, "Topic"), "a repeat replaces what waits")

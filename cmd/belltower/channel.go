@@ -32,7 +32,8 @@ func channelTestCommand(env []string, o output) *cobra.Command {
 		Use:   "test CHANNEL ADDRESS",
 		Short: "Send one message, and say exactly what the provider answered",
 		Long: "Sends one message over a channel, as serve would with the same settings, and says\n" +
-			"exactly what the provider answered. No data folder is needed and nothing is kept.\n\n" +
+			"exactly what the provider answered. No data folder is needed, but for the key of web\n" +
+			"push, and nothing is kept.\n\n" +
 			"  belltower channel test email someone@example.org",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
@@ -108,6 +109,9 @@ func testChannel(ctx context.Context, s settings, name, to string, out *terminal
 	}
 	if result.Ref != "" {
 		out.Say("id        %s\n", result.Ref)
+	}
+	if result.Outcome == channels.Accepted && result.Detail != "" {
+		out.Say("detail    %s\n", result.Detail)
 	}
 	if channel.Provider == "console" {
 		out.Say("The console channel delivers to nobody.\n")

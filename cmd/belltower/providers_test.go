@@ -167,6 +167,7 @@ func TestTwilioSettings(t *testing.T) {
 	})
 	require.NoError(t, tried.err)
 	require.Contains(t, tried.said, "id        SM1")
+	require.Contains(t, tried.said, "detail    twilio: 1 × GSM-7")
 	require.Equal(t, good, tried.finding.State, tried.finding.Found)
 }
 

@@ -51,7 +51,7 @@ func (s *settings) checkPush() error {
 	r := channels.Registration{Name: "push", Kind: channels.Push, Timeout: providerTimeout}
 	switch {
 	case apps != nil && browsers != nil:
-		r.Provider, r.Channel = "fcm and webpush", push.Both{Apps: apps, Browsers: browsers}
+		r.Provider, r.Channel = "fcm+webpush", push.Both{Apps: apps, Browsers: browsers}
 	case apps != nil:
 		r.Provider, r.Channel = "fcm", apps
 	case browsers != nil:

@@ -20,22 +20,32 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/channels/push"
 )
 
+// serviceKey is that of service accounts; making one takes a while.
+var serviceKey = sync.OnceValue(func() string {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+})
+
 // serviceAccount writes the file of one, with changes.
 func serviceAccount(t *testing.T, changes map[string]string) string {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
 	fields := map[string]string{
 		"type": "service_account", "project_id": "bell-tower-1", "private_key_id": hidden,
-		"private_key":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+		"private_key":  serviceKey(),
 		"client_email": "bells@bell-tower-1.iam.gserviceaccount.com", "token_uri": push.GoogleTokenURL,
 	}
 	maps.Copy(fields, changes)
@@ -103,8 +113,8 @@ func TestWebPushSettings(t *testing.T) {
 	})
 	for want, change := range map[string]map[string]string{
 		"console": {}, "webpush": right,
-		"fcm":             {"BELLTOWER_FCM_ACCOUNT_FILE": serviceAccount(t, nil)},
-		"fcm and webpush": {"BELLTOWER_FCM_ACCOUNT_FILE": serviceAccount(t, nil), "BELLTOWER_WEBPUSH_CONTACT": "https://choir.example.org"},
+		"fcm":         {"BELLTOWER_FCM_ACCOUNT_FILE": serviceAccount(t, nil)},
+		"fcm+webpush": {"BELLTOWER_FCM_ACCOUNT_FILE": serviceAccount(t, nil), "BELLTOWER_WEBPUSH_CONTACT": "https://choir.example.org"},
 	} {
 		s, err := configured(change)
 		require.NoError(t, err)
@@ -212,4 +222,47 @@ func TestServeKeepsTheKeyOfWebPush(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(folder, vapidName)))
 	all = examined(t, exitOK, "--data", folder, "--webpush-contact", "mailto:choir@example.org")
 	require.Equal(t, warning, all["files"][2].State)
+}
+
+// What is announced reaches the push services of those who subscribed, once each,
+// and a subscription that is gone is told as such.
+func TestPushFromAnnouncementToBrowser(t *testing.T) {
+	var (
+		mu   sync.Mutex
+		seen = map[string]http.Header{}
+		many = map[string]int{}
+	)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		seen[r.URL.Path] = r.Header
+		many[r.URL.Path]++
+		mu.Unlock()
+		if r.URL.Path == "/gone" {
+			w.WriteHeader(http.StatusGone)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	}))
+	defer service.Close()
+	p := serving(t, filepath.Join(t.TempDir(), "data"), "BELLTOWER_WEBPUSH_CONTACT=mailto:choir@example.org",
+		"BELLTOWER_WEBPUSH_SERVICES=127.0.0.1", "BELLTOWER_OUTGOING_ALLOW=127.0.0.0/8")
+	event := p.does(t, 201, "POST", "/v1/events", anEvent(time.Hour, nil)).text("id")
+	status := map[string]string{"/there": "SENT", "/gone": "FAILED"}
+	who := map[string]string{}
+	for i, path := range []string{"/there", "/gone"} {
+		person := aPerson(i, object{"channels": []string{"push"}, "push_token": subscription(t, service.URL+path)})
+		who[path] = p.does(t, 201, "POST", "/v1/events/"+event+"/participants", person).text("id")
+	}
+	p.does(t, 202, "POST", "/v1/events/"+event+"/announcements", object{"message": "Soft shoes, please"})
+	for path, want := range status {
+		until(t, path+" is "+want, func() bool {
+			list := p.does(t, 200, "GET", "/v1/notifications?participant_id="+who[path]+"&status="+want, nil).items()
+			return len(list) == 1
+		})
+	}
+	p.finish(t, syscall.SIGTERM)
+	require.Equal(t, map[string]int{"/there": 1, "/gone": 1}, many)
+	require.NotEqual(t, seen["/there"].Get("Topic"), seen["/gone"].Get("Topic"))
+	require.Contains(t, seen["/there"].Get("Authorization"), "vapid t=")
+	require.NotContains(t, p.err.String(), service.URL)
 }

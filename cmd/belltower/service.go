@@ -17,6 +17,7 @@ import (
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/durable"
+	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"

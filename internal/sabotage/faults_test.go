@@ -161,4 +161,22 @@ var faults = []fault{
 		"			if excused || len(holes) == 0 {",
 		[][]string{{"reminders", "^TestAuditFindsHoles$"}},
 	},
+	{
+		"a name is called wherever it leads", "channels/outgoing/guard.go",
+		`if err != nil || !strings.HasPrefix(network, "tcp") || !permits(to.Addr()) {`,
+		`if permits(to.Addr()); err != nil || !strings.HasPrefix(network, "tcp") {`,
+		[][]string{{"channels/outgoing", "^TestNamesAreJudgedByTheirAddresses$"}, {"channels/webhook", "^TestContract$"}},
+	},
+	{
+		"a lost answer is taken for a refusal", "channels/outgoing/outgoing.go",
+		`		r.Outcome, r.Code = lost, "no_answer"`,
+		`		r.Outcome, r.Code = channels.Later, "no_answer"`,
+		[][]string{{"channels/sms", "^TestTwilioContract$"}, {"channels/slack", "^TestAppContract$"}},
+	},
+	{
+		"a service account may point elsewhere", "channels/push/fcm_account.go",
+		"	case config.TokenURL != tokenURL:",
+		"	case config.TokenURL == tokenURL+GoogleTokenURL:",
+		[][]string{{"channels/push", "^TestReadAccount$"}},
+	},
 }
