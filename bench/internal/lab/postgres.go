@@ -23,7 +23,6 @@ import (
 // Postgres is a PostgreSQL server in a folder of the lab, with the settings that
 // initdb makes: fsync and synchronous_commit are on.
 type Postgres struct {
-	lab     *Lab
 	process *Process
 	port    int
 }
@@ -98,7 +97,7 @@ func (l *Lab) startPostgres(ctx context.Context) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, err := l.unprivileged(dir)
+	run, err := unprivileged(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +127,7 @@ func (l *Lab) servePostgres(ctx context.Context, programs, dir string, run func(
 	serve := Command(context.WithoutCancel(ctx), filepath.Join(programs, "postgres"), "-D", filepath.Join(dir, "data"),
 		"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(port), "-c", "unix_socket_directories="+dir)
 	run(serve)
-	p := &Postgres{lab: l, port: port}
+	p := &Postgres{port: port}
 	if p.process, err = Start(dir, serve); err != nil {
 		return nil, err
 	}
@@ -147,7 +146,7 @@ func (l *Lab) servePostgres(ctx context.Context, programs, dir string, run func(
 
 // unprivileged gives dir to a user that isn't root, where this process is, as
 // PostgreSQL refuses to run as root; run makes a command run as that user.
-func (l *Lab) unprivileged(dir string) (run func(*exec.Cmd), err error) {
+func unprivileged(dir string) (run func(*exec.Cmd), err error) {
 	if os.Getuid() != 0 {
 		return func(cmd *exec.Cmd) { cmd.Dir = dir }, nil
 	}
