@@ -276,8 +276,12 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// lookEvery is how often it is looked whether another generation is live.
-const lookEvery = time.Second
+// How often it is looked whether another generation is live. A file belongs to
+// this service, as a rule, and is left in peace while there are no facts.
+const (
+	lookEvery     = time.Second
+	lookIdleFiles = 10 * time.Minute
+)
 
 // project folds one subscription until it ends, or another generation is to be folded into.
 func (m *Models) project(ctx context.Context) (progressed bool, err error) {
@@ -296,8 +300,9 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		pump.Wait()
 	}()
 
-	look := time.NewTicker(lookEvery)
+	look := time.NewTicker(m.lookIdle)
 	defer look.Stop()
+	looked := time.Now()
 	sweeping := true
 	for {
 		b, what := m.next(decoded, look.C, sweeping)
@@ -310,9 +315,15 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 			sweeping = more
 			continue
 		case looking:
-			if again, err := m.look(ctx); again || err != nil {
+			looked = time.Time{}
+		}
+		if time.Since(looked) >= lookEvery {
+			looked = time.Now()
+			if another, err := m.look(ctx); another || err != nil {
 				return true, err
 			}
+		}
+		if what == looking {
 			continue
 		}
 		before := w.checkpoint.position

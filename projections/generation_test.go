@@ -35,7 +35,10 @@ func TestRebuildBesideTheLiveOne(t *testing.T) {
 	defer func(was map[State]time.Duration) { unusedTime = was }(unusedTime)
 	unusedTime = map[State]time.Duration{Making: time.Minute, Building: time.Minute, Old: time.Nanosecond}
 	onEach(t, func(t *testing.T, w *world) {
-		m := w.models(t)
+		m := w.open(t.TempDir())
+		defer func() { require.NoError(t, m.Close()) }()
+		m.lookIdle = 20 * time.Millisecond
+		w.follow(t, m)
 		everything(w)
 		w.shown(m)
 		d, err := OpenDatabase(bg, m.database.Target(), "", w.options().Logger)
@@ -254,7 +257,7 @@ func TestMended(t *testing.T) {
 		require.ErrorIs(t, m.Status().Err, errBrokenKeys)
 		require.Equal(t, shown, m.Status().Position)
 		w.keys.broken.Store(false)
-		w.again <- struct{}{}
+		close(w.again) // the try before may be the one that succeeds
 		w.shown(m)
 		require.NoError(t, m.Status().Err)
 		_, err := m.Participant(bg, "ann")

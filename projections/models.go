@@ -44,6 +44,7 @@ type Models struct {
 
 	pause    func(ctx context.Context, failures int) // between tries
 	maxFacts int                                     // that are folded in one transaction
+	lookIdle time.Duration                           // between looks for another generation while there are no facts
 
 	running   sync.Mutex // held by Follow
 	closing   chan struct{}
@@ -71,7 +72,10 @@ func Open(ctx context.Context, dir string, o Options) (*Models, error) {
 	}
 	m := &Models{
 		options: o, log: o.Logger, database: d, db: d.reading,
-		pause: backoff, maxFacts: 4096, closing: make(chan struct{}),
+		pause: backoff, maxFacts: 4096, lookIdle: lookIdleFiles, closing: make(chan struct{}),
+	}
+	if d.target.Shared() {
+		m.lookIdle = lookEvery
 	}
 	if err := m.settle(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open read models: %w", err), d.Close())

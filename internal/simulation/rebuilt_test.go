@@ -74,7 +74,7 @@ func without(all, others []string) (only []string) {
 }
 
 func dumpTables(path string) (rows []string) {
-	for _, table := range dumpRows(path, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name") {
+	for _, table := range dumpRows(path, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'generations' ORDER BY name") {
 		for _, row := range dumpRows(path, "SELECT * FROM "+table) {
 			rows = append(rows, table+": "+row)
 		}

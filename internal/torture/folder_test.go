@@ -67,7 +67,7 @@ func (v *service) caughtUp(t *testing.T) {
 func (v *service) swept(t *testing.T, folder string) {
 	v.caughtUp(t)
 	until(t, v, "deleted events are swept", func() bool {
-		return empty(t, filepath.Join(folder, "read.db"), "gone") && empty(t, filepath.Join(folder, "planner.db"), "work")
+		return empty(t, filepath.Join(folder, "read.db"), "g1_gone") && empty(t, filepath.Join(folder, "planner.db"), "work")
 	})
 }
 
@@ -93,7 +93,7 @@ func rows(t *testing.T, path string) map[string][]string {
 	var tables []string
 	require.NoError(t, sqlitex.Execute(conn, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", &sqlitex.ExecOptions{
 		ResultFunc: func(row *sqlite.Stmt) error {
-			if name := row.ColumnText(0); name != "checkpoint" && name != "meta" && !strings.HasPrefix(name, "sqlite_") {
+			if name := row.ColumnText(0); name != "g1_checkpoint" && name != "generations" && name != "meta" && !strings.HasPrefix(name, "sqlite_") {
 				tables = append(tables, name)
 			}
 			return nil
