@@ -15,14 +15,14 @@ func (l *Log) ReadBackwards(ctx context.Context, from eventstore.Position, limit
 	last, _ := l.end.get()
 	last = min(last, atOrBefore(from))
 	records, _, err := l.read(ctx, selectRecords+` WHERE position <= ?1 ORDER BY position DESC`,
-		func(q *sqlite.Stmt) { q.BindInt64(1, last) }, "", limit, batchBytes)
+		func(q *sqlite.Stmt) { q.BindInt64(1, last) }, limit, batchBytes)
 	for i := range records {
 		if n := last - int64(i); err == nil && records[i].Position != position(n) {
-			err = l.missing(n)
+			err = missing(l.path, n)
 		}
 	}
 	if err == nil && last > 0 && limit > 0 && len(records) == 0 {
-		err = l.missing(last)
+		err = missing(l.path, last)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read backwards from %v: %w", from, err)

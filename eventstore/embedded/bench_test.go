@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/belltower/belltower/eventstore"
 )
@@ -30,43 +32,90 @@ func benchRecord() eventstore.NewRecord {
 	return r
 }
 
-// BenchmarkAppend is durable appends of one fact each, every caller on its own
-// streams, a new one every tenth fact.
+var facts = flag.Int("facts", 0, "facts that the log has before a benchmark of appends begins")
+
+// filled is a folder with a log of so many facts, ten to a stream, all streams
+// growing side by side.
+func filled(b *testing.B) (dir string, streams []string) {
+	b.Helper()
+	const perStream = 10
+	dir = b.TempDir()
+	for range (*facts + perStream - 1) / perStream {
+		streams = append(streams, "event-"+uuid.NewString())
+	}
+	l := mustOpen(b, dir, Options{})
+	for n := range int64(perStream) {
+		var g errgroup.Group
+		g.SetLimit(1024)
+		for _, stream := range streams {
+			g.Go(func() error {
+				_, err := l.Append(b.Context(), stream, n-1, []eventstore.NewRecord{benchRecord()})
+				return err
+			})
+		}
+		require.NoError(b, g.Wait())
+	}
+	require.NoError(b, l.Close())
+	return dir, streams
+}
+
+// BenchmarkAppend is durable appends of one fact each: to new streams, and behind
+// the facts of streams that are there, each caller to its own.
 func BenchmarkAppend(b *testing.B) {
-	for _, callers := range []int{1, 8, 64, 256} {
-		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
-			l := mustOpen(b, b.TempDir(), Options{})
-			took := make([]time.Duration, b.N)
-			var next atomic.Int64
-			var callersDone sync.WaitGroup
-			b.ResetTimer()
-			for range callers {
-				callersDone.Go(func() {
-					var stream string
-					for n := int64(0); ; n++ {
-						i := next.Add(1) - 1
-						if i >= int64(b.N) {
-							return
+	dir, streams := filled(b)
+	existing := map[string]int64{}
+	for i := range streams {
+		existing[streams[i]] = 9
+	}
+	for range 256 {
+		if len(streams) < 256 {
+			streams = append(streams, "event-"+uuid.NewString())
+			existing[streams[len(streams)-1]] = eventstore.NoStream
+		}
+	}
+	for _, kind := range []string{"new", "existing"} {
+		for _, callers := range []int{1, 8, 64, 256} {
+			b.Run(fmt.Sprintf("streams=%s/callers=%d", kind, callers), func(b *testing.B) {
+				l := mustOpen(b, dir, Options{})
+				took := make([]time.Duration, b.N)
+				var next atomic.Int64
+				var known sync.Mutex
+				var callersDone sync.WaitGroup
+				b.ResetTimer()
+				for caller := range callers {
+					callersDone.Go(func() {
+						for n := caller; ; n += callers {
+							i := next.Add(1) - 1
+							if i >= int64(b.N) {
+								return
+							}
+							stream, end := streams[n%(len(streams)/callers*callers)], eventstore.NoStream
+							if kind == "new" {
+								stream = "event-" + uuid.NewString()
+							} else {
+								known.Lock()
+								end = existing[stream]
+								existing[stream]++
+								known.Unlock()
+							}
+							started := time.Now()
+							if _, err := l.Append(b.Context(), stream, end, []eventstore.NewRecord{benchRecord()}); err != nil {
+								b.Error(err)
+								return
+							}
+							took[i] = time.Since(started)
 						}
-						if n%10 == 0 {
-							stream = "event-" + uuid.NewString()
-						}
-						started := time.Now()
-						if _, err := l.Append(b.Context(), stream, n%10-1, []eventstore.NewRecord{benchRecord()}); err != nil {
-							b.Error(err)
-							return
-						}
-						took[i] = time.Since(started)
-					}
-				})
-			}
-			callersDone.Wait()
-			b.StopTimer()
-			s := l.Stats()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
-			b.ReportMetric(float64(s.Appends)/float64(s.Syncs), "appends/sync")
-			reportP99(b, took)
-		})
+					})
+				}
+				callersDone.Wait()
+				b.StopTimer()
+				s := l.Stats()
+				require.NoError(b, l.Close())
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+				b.ReportMetric(float64(s.Appends)/float64(s.Syncs), "appends/sync")
+				reportP99(b, took)
+			})
+		}
 	}
 }
 
@@ -79,16 +128,15 @@ func reportP99(b *testing.B, took []time.Duration) {
 // loop without the port: rows like the facts of BenchmarkAppend, so many to a
 // transaction, each transaction on disk.
 func BenchmarkBareEngine(b *testing.B) {
+	dir, _ := filled(b)
 	for _, rows := range []int{1, 4, 32, 128} {
 		b.Run(fmt.Sprint("rows=", rows), func(b *testing.B) {
-			dir := b.TempDir()
-			require.NoError(b, mustOpen(b, dir, Options{}).Close())
 			w, err := openWriter(filepath.Join(dir, "events.db"))
 			require.NoError(b, err)
 			defer func() { require.NoError(b, w.close()) }()
 			require.NoError(b, execute(w.begin))
 			require.NoError(b, execute(w.rollback))
-			checkpoint, err := w.conn.Prepare("PRAGMA wal_autocheckpoint = 10000")
+			checkpoint, err := w.conn.Prepare(fmt.Sprint("PRAGMA wal_autocheckpoint = ", checkpointPages))
 			require.NoError(b, err)
 			_, err = checkpoint.Step()
 			require.NoError(b, err)
@@ -104,17 +152,16 @@ func BenchmarkBareEngine(b *testing.B) {
 					}
 					n++
 					r := benchRecord()
-					w.insert.BindInt64(1, int64(n))
-					w.insert.BindInt64(2, hash(stream))
-					w.insert.BindText(3, stream)
-					w.insert.BindInt64(4, int64(n%10))
-					w.insert.BindInt64(5, 1)
-					w.insert.BindBytes(6, r.ID[:])
-					w.insert.BindText(7, r.Type)
-					w.insert.BindText(8, string(r.Data))
-					w.insert.BindText(9, string(r.Metadata))
+					w.insert.BindInt64(1, w.last+int64(n))
+					w.insert.BindText(2, stream)
+					w.insert.BindInt64(3, int64(n%10))
+					w.insert.BindInt64(4, 1)
+					w.insert.BindBytes(5, r.ID[:])
+					w.insert.BindText(6, r.Type)
+					w.insert.BindText(7, string(r.Data))
+					w.insert.BindText(8, string(r.Metadata))
+					w.insert.BindInt64(9, 0)
 					w.insert.BindInt64(10, 0)
-					w.insert.BindInt64(11, 0)
 					require.NoError(b, execute(w.insert))
 				}
 				require.NoError(b, execute(w.commit))

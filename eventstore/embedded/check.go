@@ -13,8 +13,7 @@ import (
 )
 
 // check looks where damage is likely and cheap to see, at the size of the file
-// and at the last records, and where it would show nowhere else: at the index of
-// the streams.
+// and at the last records, and where it would show nowhere else: at its end.
 func (w *writer) check(path string, logger *slog.Logger) error {
 	conn := w.conn
 	// What a killed process left in the WAL is moved over first, so that the
@@ -40,8 +39,16 @@ func (w *writer) check(path string, logger *slog.Logger) error {
 	if err := checkRecords(conn, w.last); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := w.checkIndex(path, logger); err != nil {
+	kept, ok, err := loadKept(conn)
+	switch {
+	case err != nil:
 		return fmt.Errorf("read %s: %w", path, err)
+	case !ok:
+		logger.Warn("the number of the records was damaged and is made anew", "file", path)
+	case kept > w.last:
+		return fmt.Errorf("read %s: %w: record %d is missing", path, eventstore.ErrCorrupt, w.last+1)
+	default:
+		w.kept = kept
 	}
 	return nil
 }

@@ -10,10 +10,13 @@ import (
 )
 
 const (
-	// checkpointPages is how many pages of the WAL are waited for until they are moved to the file.
-	checkpointPages = 10_000
+	// checkpointPages is how many pages of the WAL are waited for until they are moved
+	// to the file. A sync of a WAL that is written over, and doesn't grow, costs less.
+	checkpointPages = 2_000
 	// restartPages is how few must be left for the writer to move them itself.
-	restartPages = 1_000
+	restartPages = 500
+	// lookPages is about how many pages are written between two looks at the WAL.
+	lookPages = 200
 	// checkpointRounds bounds the attempts to come down to restartPages.
 	checkpointRounds = 4
 	// restartPatience is how long the writer waits for readers to let go of the WAL.
@@ -86,9 +89,10 @@ func (l *Log) tendWAL(w *writer) {
 		c.since = l.restartWAL(w)
 	default:
 	}
-	if c.pending {
+	if c.pending || w.pages < lookPages {
 		return
 	}
+	w.pages = 0
 	pages, _, err := walPages(w.walSize)
 	if err != nil || pages-c.since < checkpointPages {
 		return // an error here shows itself in the next commit

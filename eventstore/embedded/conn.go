@@ -16,6 +16,10 @@ import (
 // that ignores the folder's lock, such as the sqlite3 shell, can hold.
 const busyTimeout = 2 * time.Second
 
+// mapped makes a connection read the file without a call for each page, as far as
+// SQLite allows it.
+const mapped = "mmap_size = 2147418112"
+
 // openConn opens the existing log at path.
 func openConn(path string, flags sqlite.OpenFlags, pragmas ...string) (*sqlite.Conn, error) {
 	// SQLite would create the file, or call its absence corruption.
@@ -60,14 +64,11 @@ func prepare(conn *sqlite.Conn, query string) (*sqlite.Stmt, error) {
 	return stmt, nil
 }
 
-// number returns the only value that query has for args.
-func number(conn *sqlite.Conn, query string, args ...int64) (int64, error) {
+// number returns the only value that query has.
+func number(conn *sqlite.Conn, query string) (int64, error) {
 	stmt, err := prepare(conn, query)
 	if err != nil {
 		return 0, err
-	}
-	for i, arg := range args {
-		stmt.BindInt64(i+1, arg)
 	}
 	n, err := sqlitex.ResultInt64(stmt)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,19 +55,16 @@ func TestDamageIsRefusedByName(t *testing.T) {
 			content[55] ^= 1 // the largest root page, where there is auto_vacuum
 			require.NoError(t, os.WriteFile(file, content, 0o600))
 		}, "moves pages"},
-		"another database":      {script(`PRAGMA application_id = 7`), "not a log"},
-		"no meta table":         {script(`DROP TABLE meta`), "no such table"},
-		"no format":             {script(`DELETE FROM meta`), "format"},
-		"a format of nonsense":  {script(`UPDATE meta SET value = 'x' WHERE key = 'format'`), "format"},
-		"a record is missing":   {script(`DELETE FROM events WHERE position = 490`), "record 490 is missing"},
-		"its stream is missing": {script(`UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 499`), "record 499 is not in it"},
-		"the last is missing":   {script(`DELETE FROM events WHERE position = 500`), "record 500 is missing"},
-		"an early one":          {script(`DELETE FROM events WHERE position = 7`), "record 7 is missing"},
-		"an early one hidden":   {script(`UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 7`), "record 7 is not in it"},
-		"of another stream":     {script(`UPDATE events SET stream = 'other' WHERE position = 499`), "the record at position 499 is not as it was written"},
-		"of another time":       {script(`UPDATE events SET created = created + 1 WHERE position = 499`), "the record at position 499 is not as it was written"},
-		"a letter differs":      {script(`UPDATE events SET data = data || ' ' WHERE position = 400`), "the record at position 400 is not as it was written"},
-		"a short id":            {script(`UPDATE events SET id = x'00' WHERE position = 500`), "id at position 500"},
+		"another database":     {script(`PRAGMA application_id = 7`), "not a log"},
+		"no meta table":        {script(`DROP TABLE meta`), "no such table"},
+		"no format":            {script(`DELETE FROM meta`), "format"},
+		"a format of nonsense": {script(`UPDATE meta SET value = 'x' WHERE key = 'format'`), "format"},
+		"a record is missing":  {script(`DELETE FROM events WHERE position = 490`), "record 490 is missing"},
+		"the last is missing":  {script(`DELETE FROM events WHERE position = 500`), "record 500 is missing"},
+		"of another stream":    {script(`UPDATE events SET stream = 'other' WHERE position = 499`), "the record at position 499 is not as it was written"},
+		"of another time":      {script(`UPDATE events SET created = created + 1 WHERE position = 499`), "the record at position 499 is not as it was written"},
+		"a letter differs":     {script(`UPDATE events SET data = data || ' ' WHERE position = 400`), "the record at position 400 is not as it was written"},
+		"a short id":           {script(`UPDATE events SET id = x'00' WHERE position = 500`), "id at position 500"},
 		"the WAL alone": {func(t *testing.T, file string) {
 			require.NoError(t, os.Rename(file, file+"-wal"))
 		}, "events.db-wal is there without"},
@@ -166,7 +162,9 @@ func TestAHiddenRecordIsMissed(t *testing.T) {
 	l := mustOpen(t, dir, Options{})
 	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(500))
 	require.NoError(t, err)
-	damage(t, filepath.Join(dir, "events.db"), `UPDATE events SET stream_hash = stream_hash + 1 WHERE position = 100`)
+	require.NoError(t, l.Close())
+	l = mustOpen(t, dir, Options{})
+	damage(t, filepath.Join(dir, "streams.db"), `UPDATE entries SET hash = hash + 1 WHERE position = 100`)
 	_, err = l.ReadStream(t.Context(), "s", 0, 1000)
 	require.ErrorIs(t, err, eventstore.ErrCorrupt)
 	require.ErrorContains(t, err, "revision 99 of s is missing")
@@ -195,21 +193,20 @@ func TestADamagedNameIsNoOtherStream(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The tally is worth no more than the records: where it alone is damaged, or
-// missing, it is made anew.
-func TestTheTallyIsMadeAnew(t *testing.T) {
+// The number of the records is worth no more than they: where it alone is damaged,
+// or missing, it is made anew.
+func TestTheNumberOfRecordsIsMadeAnew(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "events.db")
 	l := mustOpen(t, dir, Options{})
 	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(20))
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	is := readTally(t, file)
 	for _, sql := range []string{
-		`UPDATE meta SET value = '20 0123456789abcdef' WHERE key = 'tally'`,
-		`UPDATE meta SET value = '19' || substr(value, 3) WHERE key = 'tally'`,
-		`UPDATE meta SET value = 'nonsense' WHERE key = 'tally'`,
-		`DELETE FROM meta WHERE key = 'tally'`,
+		`UPDATE meta SET value = '21' || substr(value, 3) WHERE key = 'records'`,
+		`UPDATE meta SET value = '20 0123456789abcdef' WHERE key = 'records'`,
+		`UPDATE meta SET value = 'nonsense' WHERE key = 'records'`,
+		`DELETE FROM meta WHERE key = 'records'`,
 	} {
 		damage(t, file, sql)
 		l := mustOpen(t, dir, quiet())
@@ -217,40 +214,54 @@ func TestTheTallyIsMadeAnew(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, records, 20)
 		require.NoError(t, l.Close())
-		require.Equal(t, is, readTally(t, file), sql)
+		require.Equal(t, keptText(20), readKept(t, file), sql)
 	}
 }
 
-// A process that is ended leaves a tally of most records, and the rest is read.
-func TestATallyIsKeptOnTheWay(t *testing.T) {
+// A process that is ended leaves the number of most records, so that the end isn't
+// lost unnoticed, whether there is an index or not.
+func TestTheNumberOfRecordsIsKeptOnTheWay(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, dir, Options{})
 	total := 0
-	for i := 0; total < tallyEvery+100; i++ {
+	for i := 0; total < keptEvery+100; i++ {
 		_, err := l.Append(t.Context(), fmt.Sprint("stream-", i), eventstore.NoStream, some(eventstore.MaxAppendRecords))
 		require.NoError(t, err)
 		total += eventstore.MaxAppendRecords
 	}
 	ended := t.TempDir()
-	for _, name := range []string{"events.db", "events.db-wal"} {
-		content, err := os.ReadFile(filepath.Join(dir, name))
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(ended, name), content, 0o600))
-	}
-	require.Regexp(t, fmt.Sprintf("^%d ", tallyEvery), readTally(t, filepath.Join(ended, "events.db")))
+	copyFiles(t, dir, ended, "events.db", "events.db-wal")
+	require.Equal(t, keptText(keptEvery), readKept(t, filepath.Join(ended, "events.db")))
 	l = mustOpen(t, ended, Options{})
 	end, err := l.End(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, position(int64(total)), end)
 	require.NoError(t, l.Close())
-	require.Regexp(t, fmt.Sprintf("^%d ", total), readTally(t, filepath.Join(ended, "events.db")))
+	require.Equal(t, keptText(int64(total)), readKept(t, filepath.Join(ended, "events.db")))
+
+	damage(t, filepath.Join(ended, "events.db"), fmt.Sprint(`DELETE FROM events WHERE position = `, total))
+	for range 2 {
+		_, err = Open(t.Context(), ended, Options{})
+		require.ErrorIs(t, err, eventstore.ErrCorrupt)
+		require.ErrorContains(t, err, fmt.Sprintf("record %d is missing", total))
+		require.NoError(t, os.RemoveAll(filepath.Join(ended, "streams.db")))
+	}
 }
 
-func readTally(t *testing.T, file string) string {
+func copyFiles(t *testing.T, from, to string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		content, err := os.ReadFile(filepath.Join(from, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(to, name), content, 0o600))
+	}
+}
+
+func readKept(t *testing.T, file string) string {
 	conn, err := sqlite.OpenConn(file, sqlite.OpenReadOnly)
 	require.NoError(t, err)
 	defer conn.Close()
-	stmt, err := conn.Prepare("SELECT value FROM meta WHERE key = 'tally'")
+	stmt, err := conn.Prepare("SELECT value FROM meta WHERE key = 'records'")
 	require.NoError(t, err)
 	value, err := sqlitex.ResultText(stmt)
 	require.NoError(t, err)
@@ -258,61 +269,59 @@ func readTally(t *testing.T, file string) string {
 }
 
 // Whatever bit of the file is lost: the log is refused, or a read is, or
-// everything is there.
+// everything is there. With the index of its streams, everything is there always.
 func TestALostBitIsNeverAnotherAnswer(t *testing.T) {
-	seed := rand.Uint64()
-	t.Log("seed", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	dir := t.TempDir()
-	l := mustOpen(t, dir, Options{})
-	lengths := map[string]int{}
-	for i := range 300 {
-		stream := fmt.Sprint("stream-", i%70)
-		n := 1 + rng.IntN(3)
-		_, err := l.Append(t.Context(), stream, int64(lengths[stream])-1, some(n))
-		require.NoError(t, err)
-		lengths[stream] += n
+	for _, file := range []string{"events.db", "streams.db"} {
+		t.Run(file, func(t *testing.T) {
+			seed := rand.Uint64()
+			t.Log("seed", seed)
+			rng := rand.New(rand.NewPCG(seed, 0))
+			dir := t.TempDir()
+			l := mustOpen(t, dir, Options{})
+			lengths := map[string]int{}
+			for i := range 300 {
+				stream := fmt.Sprint("stream-", i%70)
+				n := 1 + rng.IntN(3)
+				_, err := l.Append(t.Context(), stream, int64(lengths[stream])-1, some(n))
+				require.NoError(t, err)
+				lengths[stream] += n
+			}
+			require.NoError(t, l.Close())
+			was, err := os.ReadFile(filepath.Join(dir, file))
+			require.NoError(t, err)
+			outcomes := map[string]int{}
+			for range 150 {
+				bit := rng.IntN(8 * len(was))
+				damaged := t.TempDir()
+				copyFiles(t, dir, damaged, "events.db", "streams.db")
+				is := slices.Clone(was)
+				is[bit/8] ^= 1 << (bit % 8)
+				require.NoError(t, os.WriteFile(filepath.Join(damaged, file), is, 0o600))
+				outcomes[lookAtAll(t, damaged, lengths, bit)]++
+			}
+			t.Log(outcomes)
+			if file == "streams.db" {
+				require.Len(t, outcomes, 1)
+				require.Contains(t, outcomes, "all is there")
+			}
+		})
 	}
-	require.NoError(t, l.Close())
-	was, err := os.ReadFile(filepath.Join(dir, "events.db"))
-	require.NoError(t, err)
-	outcomes := map[string]int{}
-	for range 150 {
-		bit := rng.IntN(8 * len(was))
-		damaged := t.TempDir()
-		is := slices.Clone(was)
-		is[bit/8] ^= 1 << (bit % 8)
-		require.NoError(t, os.WriteFile(filepath.Join(damaged, "events.db"), is, 0o600))
-		outcomes[lookAtAll(t, damaged, lengths, bit)]++
-	}
-	t.Log(outcomes)
 }
 
 func lookAtAll(t *testing.T, dir string, lengths map[string]int, bit int) (outcome string) {
 	l, err := Open(t.Context(), dir, quiet())
-	refused := err
-	if refused != nil {
-		require.ErrorContains(t, refused, "events.db", "bit %d", bit)
-		if !strings.Contains(refused.Error(), "index of the streams") {
-			return "refused"
-		}
-		mended := t.TempDir() // as docs/operations.md says
-		damage(t, filepath.Join(dir, "events.db"), fmt.Sprintf("VACUUM INTO '%s/events.db'", mended))
-		damage(t, filepath.Join(mended, "events.db"), "REINDEX events_stream")
-		l = mustOpen(t, mended, quiet())
+	if err != nil {
+		require.ErrorContains(t, err, "events.db", "bit %d", bit)
+		return "refused"
 	}
 	defer func() { require.NoError(t, l.Close()) }()
 	total := 0
 	outcome = "all is there"
-	if refused != nil {
-		outcome = "refused, and mended"
-	}
 	for stream, length := range lengths {
 		total += length
 		records, err := l.ReadStream(t.Context(), stream, 0, 1000)
 		last, ok, lastErr := l.ReadLast(t.Context(), stream)
 		if err != nil || lastErr != nil {
-			require.NoError(t, refused, "bit %d: %s", bit, stream)
 			outcome = "reads are refused"
 			continue
 		}

@@ -169,7 +169,7 @@ func TestFilesArePrivate(t *testing.T) {
 	l := mustOpen(t, dir, Options{})
 	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(1))
 	require.NoError(t, err)
-	for name, mode := range map[string]os.FileMode{".": 0o700, "lock": 0o600, "events.db": 0o600, "events.db-wal": 0o600, "events.db-shm": 0o600} {
+	for name, mode := range map[string]os.FileMode{".": 0o700, "lock": 0o600, "events.db": 0o600, "events.db-wal": 0o600, "events.db-shm": 0o600, "streams.db": 0o600, "streams.db-wal": 0o600} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
 		require.Equal(t, mode, info.Mode().Perm(), name)
@@ -177,7 +177,7 @@ func TestFilesArePrivate(t *testing.T) {
 	require.NoError(t, l.Close())
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, entries, 2, "a closed log is events.db and lock, nothing else")
+	require.Len(t, entries, 3, "a closed log is events.db, streams.db and lock, nothing else")
 }
 
 func TestASecondOpenerIsRefused(t *testing.T) {

@@ -1,218 +1,154 @@
 package embedded
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
-	"math"
-
-	"zombiezen.com/go/sqlite"
-
-	"github.com/belltower/belltower/eventstore"
+	"slices"
+	"sync"
+	"time"
 )
 
-// tally is what an index over the first records must hold: how many entries, and
-// a sum over them that doesn't depend on their order. The log keeps one, so that
-// the index alone has to be read to know that it hides nothing: SQLite's pages
-// have no sums, and a record that the index hides would be missed by nobody when
-// it is the last of its stream.
-type tally struct {
-	records int64
-	sum     uint64
+// index finds the records of a stream by a hash of its name; who reads a record
+// compares the name itself. The newest part is in memory, so that an append writes
+// its records alone. Once it has grown, it is moved to a table, in the order of the
+// table: a page of it then takes many entries at once, and not one for each append.
+type index struct {
+	path   string // of streams.db
+	logger *slog.Logger
+	due    chan struct{} // holds one: there is something to move
+
+	mu    sync.RWMutex
+	young *run
+	old   *run  // nil, or being moved to the table, and unchanged
+	known known // the hashes in young, old and the table
+	last  int64 // position of the last record in young
+	most  int   // how long young grows
+
+	// Used by one goroutine, that of move and later the one that closes:
+	file *streamsFile
 }
 
-func (t *tally) add(streamHash, revision, position int64) {
-	t.records++
-	t.sum += mix(mix(mix(uint64(streamHash))+uint64(revision)) + uint64(position))
+const (
+	minYoung = 1 << 13
+	maxYoung = 1 << 17
+	// ofTable is which part of the table young grows to.
+	ofTable = 16
+)
+
+// grown tells how long the part in memory may be beside a table of so many entries.
+func grown(records int64) int { return int(min(max(records/ofTable, minYoung), maxYoung)) }
+
+// add takes the record that follows the last one, and passes over those before.
+func (x *index) add(e entry, p proof) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e.position <= x.last {
+		return
+	}
+	x.young.add(e, p)
+	x.known.add(e.hash)
+	x.last = e.position
+	if len(x.young.links) >= x.most && x.old == nil {
+		x.old, x.young = x.young, newRun()
+		select {
+		case x.due <- struct{}{}:
+		default:
+		}
+	}
 }
 
-func (t tally) plus(o tally) tally { return tally{t.records + o.records, t.sum + o.sum} }
+// retryMove is how long a move is waited with that has failed.
+const retryMove = 5 * time.Second
 
-// mix is the finalizer of SplitMix64: each bit of x changes about half of the bits.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// tallyEvery is how many records may come after those of the tally in the file.
-// They are read when the log is opened.
-const tallyEvery = 1 << 14
-
-// keep writes t into the file, in the transaction that it is true after.
-func (w *writer) keep(t tally) error {
-	w.keepTally.BindText(1, fmt.Sprintf("%d %016x", t.records, t.sum))
-	if err := execute(w.keepTally); err != nil {
-		return err
-	}
-	w.kept = t.records
-	return nil
-}
-
-// keepAll leaves a tally of all records in the file.
-func (w *writer) keepAll() error {
-	if w.kept == w.records.records {
-		return nil
-	}
-	if err := execute(w.begin); err != nil {
-		return err
-	}
-	if err := w.keep(w.records); err != nil {
-		return err
-	}
-	return execute(w.commit)
-}
-
-// loadTally returns the tally in the file; ok is false when there is none that
-// can be read.
-func loadTally(conn *sqlite.Conn) (t tally, ok bool, err error) {
-	stmt, err := prepare(conn, "SELECT value FROM meta WHERE key = 'tally'")
-	if err != nil {
-		return tally{}, false, err
-	}
-	defer func() { _ = stmt.Reset() }()
-	found, err := stmt.Step()
-	if err != nil {
-		return tally{}, false, classify(err)
-	} else if !found {
-		return tally{}, false, nil
-	}
-	n, err := fmt.Sscanf(stmt.ColumnText(0), "%d %x", &t.records, &t.sum)
-	return t, n == 2 && err == nil && t.records >= 0, nil
-}
-
-// tallyRecords adds the records behind those of t, which must follow without a gap.
-func tallyRecords(conn *sqlite.Conn, t tally) (tally, error) {
-	rows, err := prepare(conn, selectRecords+` WHERE position > ?1 ORDER BY position`)
-	if err != nil {
-		return t, err
-	}
-	defer func() { _ = rows.Reset() }()
-	rows.BindInt64(1, t.records)
+// move moves what has grown to the table, until closing is closed.
+func (x *index) move(closing <-chan struct{}) {
 	for {
-		found, err := rows.Step()
-		if err != nil {
-			return t, classify(err)
-		} else if !found {
-			return t, nil
+		select {
+		case <-closing:
+			return
+		case <-x.due:
 		}
-		if n := rows.ColumnInt64(0); n != t.records+1 {
-			return t, fmt.Errorf("%w: record %d is missing", eventstore.ErrCorrupt, t.records+1)
-		}
-		r, err := decode(rows)
-		if err != nil {
-			return t, err
-		}
-		t.add(hash(r.Stream), r.Revision, rows.ColumnInt64(0))
-	}
-}
-
-// tallyIndex reads all of the index, whose entries must ascend: then every
-// search in it finds what is there.
-func tallyIndex(conn *sqlite.Conn) (t tally, err error) {
-	rows, err := prepare(conn, `SELECT stream_hash, revision, position FROM events INDEXED BY events_stream
-		ORDER BY stream_hash, revision, position`)
-	if err != nil {
-		return tally{}, err
-	}
-	defer func() { _ = rows.Reset() }()
-	last := [3]int64{math.MinInt64, math.MinInt64, math.MinInt64}
-	for {
-		found, err := rows.Step()
-		if err != nil {
-			return t, classify(err)
-		} else if !found {
-			return t, nil
-		}
-		entry := [3]int64{rows.ColumnInt64(0), rows.ColumnInt64(1), rows.ColumnInt64(2)}
-		if !ascends(last, entry) {
-			return t, fmt.Errorf("%w: the index of the streams is not in order at record %d", eventstore.ErrCorrupt, entry[2])
-		}
-		last = entry
-		t.add(entry[0], entry[1], entry[2])
-	}
-}
-
-func ascends(a, b [3]int64) bool {
-	for i := range a {
-		if a[i] != b[i] {
-			return a[i] < b[i]
-		}
-	}
-	return false
-}
-
-// loadRecords returns the tally of all records, and of how many of them there is
-// one in the file.
-func loadRecords(conn *sqlite.Conn) (records tally, kept int64, err error) {
-	t, ok, err := loadTally(conn)
-	if err != nil {
-		return tally{}, 0, err
-	} else if !ok {
-		t = tally{}
-	}
-	records, err = tallyRecords(conn, t)
-	return records, t.records, err
-}
-
-// checkIndex compares the index with the records. A tally that was damaged
-// itself is made anew from all of them.
-func (w *writer) checkIndex(path string, logger *slog.Logger) error {
-	index, err := tallyIndex(w.conn)
-	if err != nil || index == w.records {
-		return err
-	}
-	records, err := tallyRecords(w.conn, tally{})
-	if err != nil {
-		return err
-	}
-	if records != index {
-		return errors.Join(fmt.Errorf("%w: the index of the streams doesn't fit the %d records", eventstore.ErrCorrupt, records.records), w.unindexed())
-	}
-	logger.Warn("the tally of the records was damaged and is made anew", "file", path)
-	w.records, w.kept = records, 0
-	return nil
-}
-
-// unindexed names the first record that the index hides, if there is one.
-func (w *writer) unindexed() error {
-	rows, err := prepare(w.conn, selectRecords+` ORDER BY position`)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Reset() }()
-	for {
-		found, err := rows.Step()
-		if err != nil || !found {
-			return err
-		}
-		r, err := decode(rows)
-		if err != nil {
-			return err
-		}
-		n, err := number(w.conn, `SELECT count(*) FROM events INDEXED BY events_stream
-			WHERE stream_hash = ?1 AND revision = ?2 AND position = ?3`, hash(r.Stream), r.Revision, rows.ColumnInt64(0))
-		if err != nil {
-			return err
-		}
-		if n != 1 {
-			return fmt.Errorf("record %v is not in it", r.Position)
+		for !x.moveOld(closing) {
+			timer := time.NewTimer(retryMove)
+			select {
+			case <-timer.C:
+			case <-closing:
+				timer.Stop()
+				return
+			}
 		}
 	}
 }
 
-// nextOf returns the next record of stream of a statement that begins with
-// selectRecords and finds records by the hash of a stream's name. The name itself
-// is compared here: SQLite would pass over a record whose name is damaged.
-func nextOf(stream string, rows *sqlite.Stmt) (r eventstore.Record, found bool, err error) {
-	for {
-		found, err := rows.Step()
-		if err != nil || !found {
-			return eventstore.Record{}, false, err
-		}
-		if r, err := decode(rows); err != nil || r.Stream == stream {
-			return r, err == nil, err
-		}
+// moveOld tells whether all of it is in the table, or need not be because of closing.
+func (x *index) moveOld(closing <-chan struct{}) bool {
+	x.mu.RLock()
+	old := x.old
+	x.mu.RUnlock()
+	if old == nil {
+		return true
 	}
+	if err := x.file.take(old, closing); err != nil {
+		x.logger.Error("the index of the streams can't be written", "file", x.path, "error", err)
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.file.kept.records == old.links[len(old.links)-1].position {
+		x.old, x.most = nil, grown(x.file.kept.records)
+	}
+	return true
+}
+
+// close moves everything, once nothing else is done with the index. Where that
+// fails, the next one who opens the log reads more of it.
+func (x *index) close() error {
+	for range 2 {
+		if !x.moveOld(nil) {
+			break
+		}
+		x.mu.Lock()
+		if len(x.young.links) > 0 {
+			x.old, x.young = x.young, newRun()
+		}
+		x.mu.Unlock()
+	}
+	return x.file.close()
+}
+
+// mayHave is false for a hash that no record has.
+func (x *index) mayHave(hash int64) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.known.may(hash)
+}
+
+// newest returns the records of a hash in memory with revisions from on and below
+// to, in their order.
+func (x *index) newest(hash, from, to int64) (entries []entry) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	take := func(e entry) bool {
+		if from <= e.revision && e.revision < to {
+			entries = append(entries, e)
+		}
+		return true
+	}
+	x.young.descending(hash, from, take)
+	x.old.descending(hash, from, take)
+	slices.SortFunc(entries, compareEntries)
+	return entries
+}
+
+// descending returns the records of a hash in memory, the last first, up to limit.
+func (x *index) descending(hash int64, limit int) (entries []entry) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	take := func(e entry) bool {
+		entries = append(entries, e)
+		return len(entries) < limit
+	}
+	if x.young.descending(hash, 0, take) {
+		x.old.descending(hash, 0, take)
+	}
+	return entries
 }

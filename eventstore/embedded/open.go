@@ -1,5 +1,6 @@
 // Package embedded keeps the log in one folder: a SQLite database, events.db,
-// which the sqlite3 shell opens and VACUUM INTO copies while it is in use.
+// which the sqlite3 shell opens and VACUUM INTO copies while it is in use. Beside
+// it stands streams.db, the index of its streams, which is made from it.
 //
 // One goroutine writes. It takes what has come together since the last sync
 // into one transaction, so that callers who append at the same time share a
@@ -44,6 +45,7 @@ type Log struct {
 	options Options
 	lock    *flock.Flock
 	readers *pool
+	index   *index
 	queue   *queue
 	end     *end
 	stats   stats
@@ -117,15 +119,23 @@ func open(dir string, o Options) (*Log, error) {
 	if err := w.check(path, o.Logger); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
+	x, err := openIndex(filepath.Join(dir, "streams.db"), w.conn, w.last, o.Logger)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", path, err), w.close())
+	}
+	if err := w.use(path, x); err != nil {
+		return nil, errors.Join(err, x.close(), w.close())
+	}
 	checkpoints, err := openCheckpointer(path)
 	if err != nil {
-		return nil, errors.Join(err, w.close())
+		return nil, errors.Join(err, x.close(), w.close())
 	}
 
 	l := &Log{
 		path:        path,
 		options:     o,
-		readers:     newPool(path),
+		readers:     newPool(path, x),
+		index:       x,
 		queue:       newQueue(),
 		end:         newEnd(w.last),
 		checkpoints: checkpoints,
@@ -133,6 +143,7 @@ func open(dir string, o Options) (*Log, error) {
 	}
 	l.background.Go(func() { l.write(w) })
 	l.background.Go(l.checkpoint)
+	l.background.Go(func() { x.move(l.closing) })
 	return l, nil
 }
 
@@ -147,7 +158,7 @@ func (l *Log) Close() error {
 		l.queue.close()
 		close(l.closing)
 		l.background.Wait()
-		err := errors.Join(l.readers.close(), l.checkpoints.close(), l.lock.Close())
+		err := errors.Join(l.readers.close(), l.index.close(), l.checkpoints.close(), l.lock.Close())
 		if err != nil {
 			l.closeErr = fmt.Errorf("close log %s: %w", l.path, err)
 		}

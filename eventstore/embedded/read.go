@@ -61,34 +61,27 @@ func atOrBefore(p eventstore.Position) int64 {
 }
 
 // ReadStream implements eventstore.Store.
-func (l *Log) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
-	records, _, err := l.read(ctx, selectRecords+` WHERE stream_hash = ?1 AND revision >= ?2 ORDER BY revision`,
-		func(q *sqlite.Stmt) {
-			q.BindInt64(1, hash(stream))
-			q.BindInt64(2, from)
-		}, stream, limit, math.MaxInt)
+func (l *Log) ReadStream(ctx context.Context, stream string, from int64, limit int) (records []eventstore.Record, err error) {
+	err = l.with(ctx, func(r *reader) (err error) {
+		records, err = r.stream(ctx, stream, from, limit)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
-	}
-	for i, r := range records {
-		if r.Revision != from+int64(i) { // damage of the index would hide a record
-			return nil, fmt.Errorf("read %s: %w: %s: revision %d of %s is missing", stream, eventstore.ErrCorrupt, l.path, from+int64(i), stream)
-		}
 	}
 	return records, nil
 }
 
 // ReadLast implements eventstore.Store.
-func (l *Log) ReadLast(ctx context.Context, stream string) (eventstore.Record, bool, error) {
-	records, _, err := l.read(ctx, selectRecords+` WHERE stream_hash = ?1 ORDER BY revision DESC`,
-		func(q *sqlite.Stmt) { q.BindInt64(1, hash(stream)) }, stream, 1, math.MaxInt)
+func (l *Log) ReadLast(ctx context.Context, stream string) (last eventstore.Record, ok bool, err error) {
+	err = l.with(ctx, func(r *reader) (err error) {
+		last, ok, err = r.last(ctx, stream)
+		return err
+	})
 	if err != nil {
 		return eventstore.Record{}, false, fmt.Errorf("read the last of %s: %w", stream, err)
 	}
-	if len(records) == 0 {
-		return eventstore.Record{}, false, nil
-	}
-	return records[0], true, nil
+	return last, ok, nil
 }
 
 // RecordAt implements eventstore.Store.
@@ -96,9 +89,9 @@ func (l *Log) RecordAt(ctx context.Context, p eventstore.Position) (eventstore.R
 	n := atOrBefore(p)
 	last, _ := l.end.get()
 	records, _, err := l.read(ctx, selectRecords+` WHERE position = ?1`,
-		func(q *sqlite.Stmt) { q.BindInt64(1, n) }, "", 1, math.MaxInt)
+		func(q *sqlite.Stmt) { q.BindInt64(1, n) }, 1, math.MaxInt)
 	if err == nil && len(records) == 0 && n > 0 && n <= last {
-		err = l.missing(n)
+		err = missing(l.path, n)
 	}
 	if err != nil {
 		return eventstore.Record{}, false, fmt.Errorf("read the record at %v: %w", p, err)
@@ -123,85 +116,71 @@ func (l *Log) End(ctx context.Context) (eventstore.Position, error) {
 }
 
 // read runs a query that begins with selectRecords, on one snapshot of the log,
-// and returns up to limit of its records, of one stream where its name is given,
-// fewer once they hold maxBytes; all tells that there are no more.
-func (l *Log) read(ctx context.Context, query string, bind func(*sqlite.Stmt), stream string, limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
-	for range readTries {
-		records, all, err = l.try(ctx, query, bind, stream, limit, maxBytes)
-		if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultCorrupt {
-			break
-		}
+// and returns up to limit of its records, fewer once they hold maxBytes; all tells
+// that there are no more.
+func (l *Log) read(ctx context.Context, query string, bind func(*sqlite.Stmt), limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
+	err = l.with(ctx, func(r *reader) error {
+		records, all = nil, true
+		bytes := 0
+		return r.query(ctx, r.log, r.path, query, bind, func(q *sqlite.Stmt) (enough bool, err error) {
+			if len(records) >= limit || bytes >= maxBytes {
+				all = false
+				return true, nil
+			}
+			record, err := decode(q)
+			if err != nil {
+				return false, fmt.Errorf("read %s: %w", r.path, err)
+			}
+			bytes += len(record.Data) + len(record.Metadata)
+			records = append(records, record)
+			return false, nil
+		})
+	})
+	if err != nil {
+		return nil, false, err
 	}
-	return records, all, err
+	return records, all, nil
 }
 
 // readTries is how often a read is tried that SQLite calls one of a damaged file:
 // it says so of a disk that fails to answer once, too. Damage is there each time.
 const readTries = 3
 
-func (l *Log) try(ctx context.Context, query string, bind func(*sqlite.Stmt), stream string, limit, maxBytes int) (records []eventstore.Record, all bool, err error) {
-	conn, err := l.readers.take(ctx, l.closing)
-	if err != nil {
-		return nil, false, err
+// with calls read with a reader of the pool.
+func (l *Log) with(ctx context.Context, read func(*reader) error) (err error) {
+	for range readTries {
+		var r *reader
+		if r, err = l.readers.take(ctx, l.closing); err != nil {
+			return err
+		}
+		err = read(r)
+		l.readers.put(r)
+		if sqlite.ErrCode(err).ToPrimary() != sqlite.ResultCorrupt {
+			return err
+		}
 	}
-	healthy := true
-	defer func() { l.readers.put(conn, healthy) }()
-
-	failed := func(err error) error {
-		healthy = false
-		return fmt.Errorf("read %s: %w", l.path, classify(err))
-	}
-	q, err := conn.Prepare(query)
-	if err != nil {
-		return nil, false, failed(err)
-	}
-	// Ends the snapshot. What Reset could return, Step has returned before.
-	defer func() { _ = q.Reset() }()
-	bind(q)
-	for bytes := 0; ; {
-		if err := ctx.Err(); err != nil {
-			return nil, false, err
-		}
-		more, err := q.Step()
-		if err != nil {
-			return nil, false, failed(err)
-		}
-		if !more {
-			return records, true, nil
-		}
-		if len(records) >= limit || bytes >= maxBytes {
-			return records, false, nil
-		}
-		r, err := decode(q)
-		if err != nil {
-			return nil, false, fmt.Errorf("read %s: %w", l.path, err)
-		}
-		if stream != "" && r.Stream != stream { // SQLite would pass over one whose name is damaged
-			continue
-		}
-		bytes += len(r.Data) + len(r.Metadata)
-		records = append(records, r)
-	}
+	return err
 }
 
-// pool lends connections to readers. They are opened when they are first
-// needed, and again after one has failed.
+// pool lends readers. They are opened when they are first needed, and again after
+// one has failed.
 type pool struct {
-	path  string
-	conns chan *sqlite.Conn // nil: may be opened
+	path    string
+	index   *index
+	readers chan *reader // nil: may be opened
 }
 
-func newPool(path string) *pool {
+func newPool(path string, x *index) *pool {
 	n := max(4, runtime.GOMAXPROCS(0))
-	p := &pool{path: path, conns: make(chan *sqlite.Conn, n)}
+	p := &pool{path: path, index: x, readers: make(chan *reader, n)}
 	for range n {
-		p.conns <- nil
+		p.readers <- nil
 	}
 	return p
 }
 
-// take waits for a connection, until ctx ends or closing is closed.
-func (p *pool) take(ctx context.Context, closing <-chan struct{}) (*sqlite.Conn, error) {
+// take waits for a reader, until ctx ends or closing is closed.
+func (p *pool) take(ctx context.Context, closing <-chan struct{}) (*reader, error) {
 	select {
 	case <-closing:
 		return nil, eventstore.ErrClosed
@@ -215,32 +194,44 @@ func (p *pool) take(ctx context.Context, closing <-chan struct{}) (*sqlite.Conn,
 		return nil, eventstore.ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case conn := <-p.conns:
-		if conn != nil {
-			return conn, nil
+	case r := <-p.readers:
+		if r != nil {
+			return r, nil
 		}
-		conn, err := openConn(p.path, sqlite.OpenReadOnly, "mmap_size = 2147418112") // the most that SQLite takes
+		r, err := p.open()
 		if err != nil {
-			p.conns <- nil
+			p.readers <- nil
 		}
-		return conn, err
+		return r, err
 	}
 }
 
-// put gives conn back, and closes it when it failed.
-func (p *pool) put(conn *sqlite.Conn, healthy bool) {
-	if !healthy {
-		_ = conn.Close() // the reader has been told of the failure itself
-		conn = nil
+func (p *pool) open() (*reader, error) {
+	log, err := openConn(p.path, sqlite.OpenReadOnly, mapped)
+	if err != nil {
+		return nil, err
 	}
-	p.conns <- conn
+	streams, err := openStreamsReader(p.index.path)
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return &reader{path: p.path, index: p.index, log: log, streams: streams}, nil
 }
 
-// close waits for the readers and closes their connections.
+// put gives r back, and closes it when it failed.
+func (p *pool) put(r *reader) {
+	if r.failed {
+		_ = r.close() // who read has been told of the failure itself
+		r = nil
+	}
+	p.readers <- r
+}
+
+// close waits for the readers and closes them.
 func (p *pool) close() (err error) {
-	for range cap(p.conns) {
-		if conn := <-p.conns; conn != nil {
-			err = errors.Join(err, conn.Close())
+	for range cap(p.readers) {
+		if r := <-p.readers; r != nil {
+			err = errors.Join(err, r.close())
 		}
 	}
 	return err

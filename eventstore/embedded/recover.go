@@ -79,6 +79,13 @@ func (l *Log) reopen() (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = w.use(l.path, l.index)
+	if err == nil {
+		err = l.index.follow(w.conn, 0) // what is there after all
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", l.path, err), w.close())
+	}
 	if err := l.fence(w); err != nil {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", l.path, classify(err)), w.close())
 	}
@@ -105,13 +112,13 @@ func (l *Log) settle(b *batch, w *writer, down error) error {
 	switch w.last {
 	case b.w.last:
 		b.answerAbsent(down)
-	case b.w.last + int64(b.records):
-		w.last, w.records = b.w.last, b.w.records
+	case b.w.last + int64(len(b.entries)):
+		w.last = b.w.last
 		b.w = w
 		l.committed(b, 0)
 	default:
 		return fmt.Errorf("%w: %s ends at %d, not at %d or %d",
-			eventstore.ErrCorrupt, l.path, w.last, b.w.last, b.w.last+int64(b.records))
+			eventstore.ErrCorrupt, l.path, w.last, b.w.last, b.w.last+int64(len(b.entries)))
 	}
 	return nil
 }

@@ -20,35 +20,35 @@ const (
 	// applicationID stands in the header of the file, where file(1) finds it: "Bell".
 	applicationID = 0x42656c6c
 	// formatVersion is the version of the schema that this code writes and reads.
-	formatVersion = 2
+	formatVersion = 3
+	// pageSize is of the database, in bytes.
+	pageSize = 4096
 )
 
-// schema: a stream is found by a hash of its name, because an index on the
-// names themselves is several times larger and slower to keep; the name is
-// compared on reading. Nothing indexes the random ids. appended holds, in the
-// first record of an append, how many records were appended at once, and 0 in
-// the others: a repeated append must have the same extent.
+// schema: an append writes behind the records that there are, and nowhere else. A
+// stream is found by the index (index.go), and nothing indexes the random ids.
+// appended holds, in the first record of an append, how many records were appended
+// at once, and 0 in the others: a repeated append must have the same extent.
 var schema = fmt.Sprintf(`
 	PRAGMA application_id = %d;
 	CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-	INSERT INTO meta VALUES ('format', '%d'), ('reopened', '0');
+	INSERT INTO meta VALUES ('format', '%d'), ('reopened', '0'), ('records', '%s');
 	CREATE TABLE events (
-		position    INTEGER PRIMARY KEY,
-		stream_hash INTEGER NOT NULL,
-		stream      TEXT NOT NULL,
-		revision    INTEGER NOT NULL,
-		appended    INTEGER NOT NULL,
-		id          BLOB NOT NULL,
-		type        TEXT NOT NULL,
-		data        TEXT NOT NULL,
-		metadata    TEXT NOT NULL,
-		created     INTEGER NOT NULL,
-		sum         INTEGER NOT NULL
+		position INTEGER PRIMARY KEY,
+		stream   TEXT NOT NULL,
+		revision INTEGER NOT NULL,
+		appended INTEGER NOT NULL,
+		id       BLOB NOT NULL,
+		type     TEXT NOT NULL,
+		data     TEXT NOT NULL,
+		metadata TEXT NOT NULL,
+		created  INTEGER NOT NULL,
+		sum      INTEGER NOT NULL
 	) STRICT;
-	CREATE INDEX events_stream ON events (stream_hash, revision);
-`, applicationID, formatVersion)
+`, applicationID, formatVersion, keptText(0))
 
-// hash is what stands in stream_hash.
+// hash is what the index knows a stream by: an index on the names themselves would
+// be several times larger and slower to keep.
 func hash(stream string) int64 {
 	h := fnv.New64a()
 	h.Write([]byte(stream))
@@ -91,7 +91,7 @@ func createDraft(draft string) error {
 	if err != nil {
 		return err
 	}
-	err = sqlitex.ExecuteTransient(conn, "PRAGMA page_size = 4096", nil)
+	err = sqlitex.ExecuteTransient(conn, fmt.Sprint("PRAGMA page_size = ", pageSize), nil)
 	if err == nil {
 		err = sqlitex.ExecuteTransient(conn, "PRAGMA synchronous = FULL", nil)
 	}

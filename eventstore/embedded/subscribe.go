@@ -104,23 +104,19 @@ func (s *subscription) next(ctx context.Context) (eventstore.Batch, error) {
 // log goes on to last.
 func (s *subscription) read(ctx context.Context, after, last int64) (eventstore.Batch, error) {
 	records, all, err := s.log.read(ctx, selectRecords+` WHERE position > ?1 ORDER BY position`,
-		func(q *sqlite.Stmt) { q.BindInt64(1, after) }, "", eventstore.MaxBatch, batchBytes)
+		func(q *sqlite.Stmt) { q.BindInt64(1, after) }, eventstore.MaxBatch, batchBytes)
 	if err != nil {
 		return eventstore.Batch{}, err
 	}
 	for i, r := range records {
 		if r.Position != position(after+1+int64(i)) {
-			return eventstore.Batch{}, s.log.missing(after + 1 + int64(i))
+			return eventstore.Batch{}, missing(s.log.path, after+1+int64(i))
 		}
 	}
 	if end := after + int64(len(records)); all && end < last {
-		return eventstore.Batch{}, s.log.missing(end + 1)
+		return eventstore.Batch{}, missing(s.log.path, end+1)
 	}
 	return eventstore.Batch{Records: records, Position: records[len(records)-1].Position, CaughtUp: all}, nil
-}
-
-func (l *Log) missing(n int64) error {
-	return fmt.Errorf("%w: %s: record %d is missing", eventstore.ErrCorrupt, l.path, n)
 }
 
 // Close implements eventstore.Subscription.

@@ -1,7 +1,7 @@
 package embedded
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -14,13 +14,14 @@ import (
 // writer is the only connection that inserts. It is used by one goroutine, and
 // after a failed commit it is given up for a new one.
 type writer struct {
-	conn    *sqlite.Conn
-	last    int64            // position of the last committed record
-	records tally            // of the committed records
-	kept    int64            // how many of them the tally in the file is of
-	ends    map[string]int64 // revision of streams lately written to, as committed
+	conn  *sqlite.Conn
+	last  int64            // position of the last committed record
+	kept  int64            // how many of them the number in the file is
+	ends  map[string]int64 // revision of streams lately written to, as committed
+	pages int              // about how many were written since the last look at the WAL
+	read  *reader          // on conn: it sees what the transaction has written
 
-	begin, commit, rollback, insert, streamEnd, repeated, keepTally, walSize, restartWAL *sqlite.Stmt
+	begin, commit, rollback, insert, extent, keepRecords, walSize, restartWAL *sqlite.Stmt
 }
 
 // maxEnds bounds writer.ends, to some megabytes.
@@ -29,10 +30,12 @@ const maxEnds = 50_000
 func openWriter(path string) (*writer, error) {
 	// A read transaction left open elsewhere would let the WAL grow; it is cut
 	// back to this size once it has been moved over. Checkpoints are made by
-	// the checkpointer, so that no commit waits for one by surprise.
+	// the checkpointer, so that no commit waits for one by surprise. The cache is
+	// small: an append needs only the way to the end of the table, and what a
+	// transaction changes stays there until its commit all the same.
 	conn, err := openConn(path, sqlite.OpenReadWrite,
 		"journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0",
-		"journal_size_limit = 67108864", "cache_size = -65536")
+		"journal_size_limit = 67108864", "cache_size = -4096", "cache_spill = OFF")
 	if err != nil {
 		return nil, err
 	}
@@ -41,27 +44,41 @@ func openWriter(path string) (*writer, error) {
 		&w.begin:    `BEGIN IMMEDIATE`,
 		&w.commit:   `COMMIT`,
 		&w.rollback: `ROLLBACK`,
-		&w.insert: `INSERT INTO events (position, stream_hash, stream, revision, appended, id, type, data, metadata, created, sum)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)`,
-		&w.streamEnd: selectRecords + ` WHERE stream_hash = ?1 ORDER BY revision DESC`,
-		&w.repeated: `SELECT id, appended, position FROM events
-			WHERE stream_hash = ?1 AND revision > ?3 AND stream = ?2 || '' ORDER BY revision LIMIT ?4`,
-		&w.keepTally:  `INSERT OR REPLACE INTO meta VALUES ('tally', ?1)`,
-		&w.walSize:    `PRAGMA wal_checkpoint(NOOP)`,
-		&w.restartWAL: `PRAGMA wal_checkpoint(RESTART)`,
+		&w.insert: `INSERT INTO events (position, stream, revision, appended, id, type, data, metadata, created, sum)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)`,
+		&w.extent:      `SELECT appended FROM events WHERE position = ?1`,
+		&w.keepRecords: `INSERT OR REPLACE INTO meta VALUES ('records', ?1)`,
+		&w.walSize:     `PRAGMA wal_checkpoint(NOOP)`,
+		&w.restartWAL:  `PRAGMA wal_checkpoint(RESTART)`,
 	} {
 		if *stmt, err = prepare(conn, query); err != nil {
 			return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close())
 		}
 	}
-	if w.records, w.kept, err = loadRecords(conn); err != nil {
+	w.last, err = number(conn, `SELECT coalesce(max(position), 0) FROM events`)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close())
 	}
-	w.last = w.records.records
 	return w, nil
 }
 
-func (w *writer) close() error { return w.conn.Close() }
+// use makes the writer find streams by x.
+func (w *writer) use(path string, x *index) error {
+	streams, err := openStreamsReader(x.path)
+	if err != nil {
+		return err
+	}
+	w.read = &reader{path: path, index: x, log: w.conn, streams: streams}
+	return nil
+}
+
+func (w *writer) close() error {
+	err := w.conn.Close()
+	if w.read != nil {
+		err = errors.Join(err, w.read.streams.Close())
+	}
+	return err
+}
 
 // execute runs a statement that returns no rows.
 func execute(stmt *sqlite.Stmt) error {
@@ -110,16 +127,16 @@ func (l *Log) run(b *batch) error {
 			return fmt.Errorf("insert: %w", err)
 		}
 	}
-	if b.records == 0 {
+	if len(b.entries) == 0 {
 		if err := execute(b.w.rollback); err != nil {
 			return fmt.Errorf("roll back: %w", err)
 		}
 		b.answer()
 		return nil
 	}
-	if records := b.w.records.plus(b.tally); records.records-b.w.kept >= tallyEvery {
+	if records := b.w.last + int64(len(b.entries)); records-b.w.kept >= keptEvery {
 		if err := b.w.keep(records); err != nil {
-			return fmt.Errorf("keep the tally: %w", err)
+			return fmt.Errorf("keep the number of records: %w", err)
 		}
 	}
 	started := time.Now()
@@ -134,8 +151,11 @@ func (l *Log) run(b *batch) error {
 // committed makes known what is on disk, and only then answers.
 func (l *Log) committed(b *batch, took time.Duration) {
 	w := b.w
-	w.last += int64(b.records)
-	w.records = w.records.plus(b.tally)
+	w.last += int64(len(b.entries))
+	w.pages += 2 + b.bytes/pageSize
+	for i, e := range b.entries {
+		l.index.add(e, b.proofs[i])
+	}
 	if len(w.ends)+len(b.ends) > maxEnds {
 		clear(w.ends)
 	}
@@ -144,7 +164,7 @@ func (l *Log) committed(b *batch, took time.Duration) {
 	}
 	l.stats.change(func(s *Stats) {
 		s.Appends += uint64(b.appends)
-		s.Records += uint64(b.records)
+		s.Records += uint64(len(b.entries))
 		s.Syncs++
 		s.LastBatch = b.appends
 		s.SyncTime += took
@@ -162,8 +182,9 @@ type batch struct {
 	created    int64            // of its records, in microseconds
 	ends       map[string]int64 // of the streams that it has appended to
 	appends    int
-	records    int
-	tally      tally // of its records
+	entries    []entry // of its records
+	proofs     []proof
+	bytes      int
 	committing bool
 }
 
@@ -186,7 +207,11 @@ func (b *batch) add(i int) error {
 		return err
 	}
 	if r.expected != end {
-		b.answers[i].position, err = b.w.repetition(r)
+		b.answers[i].position, err = b.repetition(r)
+		if errors.Is(err, eventstore.ErrCorrupt) {
+			b.answers[i].err = err
+			return nil
+		}
 		if b.answers[i].position == 0 {
 			b.answers[i].err = &eventstore.WrongRevisionError{Stream: r.stream, Expected: r.expected, Actual: end}
 		}
@@ -199,27 +224,27 @@ func (b *batch) add(i int) error {
 		if n == 0 {
 			extent = len(r.records)
 		}
-		position, revision := b.w.last+int64(b.records)+1, end+int64(n)+1
+		position, revision := b.w.last+int64(len(b.entries))+1, end+int64(n)+1
+		proof := proof{record.ID, sum(position, r.stream, revision, int64(extent), record.ID, record.Type, record.Data, record.Metadata, b.created)}
 		insert.BindInt64(1, position)
-		insert.BindInt64(2, streamHash)
-		insert.BindText(3, r.stream)
-		insert.BindInt64(4, revision)
-		insert.BindInt64(5, int64(extent))
-		insert.BindBytes(6, record.ID[:])
-		insert.BindText(7, record.Type)
-		insert.BindText(8, string(record.Data))
-		insert.BindText(9, string(record.Metadata))
-		insert.BindInt64(10, b.created)
-		insert.BindInt64(11, sum(position, r.stream, revision, int64(extent), record.ID, record.Type, record.Data, record.Metadata, b.created))
+		insert.BindText(2, r.stream)
+		insert.BindInt64(3, revision)
+		insert.BindInt64(4, int64(extent))
+		insert.BindBytes(5, record.ID[:])
+		insert.BindText(6, record.Type)
+		insert.BindText(7, string(record.Data))
+		insert.BindText(8, string(record.Metadata))
+		insert.BindInt64(9, b.created)
+		insert.BindInt64(10, proof.sum)
 		if err := execute(insert); err != nil {
 			return err
 		}
-		b.records++
-		b.tally.add(streamHash, revision, position)
+		b.entries, b.proofs = append(b.entries, entry{streamHash, revision, position}), append(b.proofs, proof)
 	}
 	b.appends++
+	b.bytes += r.bytes
 	b.ends[r.stream] = end + int64(len(r.records))
-	b.answers[i].position = b.w.last + int64(b.records)
+	b.answers[i].position = b.w.last + int64(len(b.entries))
 	return nil
 }
 
@@ -238,10 +263,8 @@ func (b *batch) streamEnd(stream string) (int64, error) {
 	if end, ok := b.w.ends[stream]; ok {
 		return end, nil
 	}
-	stmt := b.w.streamEnd
-	stmt.BindInt64(1, hash(stream))
-	last, found, err := nextOf(stream, stmt)
-	if err = errors.Join(err, stmt.Reset()); err != nil {
+	last, found, err := b.w.read.last(context.Background(), stream)
+	if err != nil {
 		return 0, err
 	}
 	if !found {
@@ -253,27 +276,47 @@ func (b *batch) streamEnd(stream string) (int64, error) {
 // repetition returns the position of the last record of the append that r
 // repeats: the same ids, all and no more, behind the same revision. It returns
 // 0 when r is none.
-func (w *writer) repetition(r *request) (last int64, err error) {
-	stmt := w.repeated
-	stmt.BindInt64(1, hash(r.stream))
-	stmt.BindText(2, r.stream)
-	stmt.BindInt64(3, r.expected)
-	stmt.BindInt64(4, int64(len(r.records)))
-	defer func() { err = errors.Join(err, stmt.Reset()) }()
-	for n := range r.records {
-		found, err := stmt.Step()
-		if err != nil || !found {
-			return 0, err
+func (b *batch) repetition(r *request) (last int64, err error) {
+	first, n := r.expected+1, int64(len(r.records))
+	if first < 0 {
+		return 0, nil
+	}
+	there, err := b.w.read.stream(context.Background(), r.stream, first, len(r.records))
+	if err != nil {
+		return 0, err
+	}
+	// Those that it repeats may be in the same transaction, and in no index yet.
+	h := hash(r.stream)
+	for _, e := range b.entries {
+		if e.hash == h && first <= e.revision && e.revision < first+n {
+			records, err := b.w.read.at(context.Background(), r.stream, []entry{e})
+			if err != nil {
+				return 0, err
+			}
+			there = append(there, records...)
 		}
-		extent := 0
-		if n == 0 {
-			extent = len(r.records)
-		}
-		var id [16]byte
-		if stmt.ColumnBytes(0, id[:]) != len(id) || !bytes.Equal(id[:], r.records[n].ID[:]) || stmt.ColumnInt(1) != extent {
+	}
+	if len(there) != len(r.records) {
+		return 0, nil
+	}
+	for i, record := range there {
+		if record.ID != r.records[i].ID {
 			return 0, nil
 		}
-		last = stmt.ColumnInt64(2)
 	}
-	return last, nil
+	extent, err := b.w.extentAt(int64(there[0].Position.Commit))
+	if err != nil || extent != n {
+		return 0, err
+	}
+	return int64(there[n-1].Position.Commit), nil
+}
+
+// extentAt returns how many records were appended with the one at a position that is the first.
+func (w *writer) extentAt(position int64) (extent int64, err error) {
+	defer func() { err = errors.Join(err, w.extent.Reset()) }()
+	w.extent.BindInt64(1, position)
+	if found, err := w.extent.Step(); err != nil || !found {
+		return 0, err
+	}
+	return w.extent.ColumnInt64(0), nil
 }

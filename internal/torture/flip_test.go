@@ -28,7 +28,7 @@ func TestBitFlips(t *testing.T) {
 	before := everything(t, v)
 	v.swept(t, folder)
 	v.finish(t)
-	for _, file := range []string{"events.db", "keys.db", "read.db", "planner.db", "snapshots.db"} {
+	for _, file := range []string{"events.db", "streams.db", "keys.db", "read.db", "planner.db", "snapshots.db"} {
 		t.Run(file, func(t *testing.T) {
 			outcomes := map[string]int{}
 			for range sized(t, 3, 25, 1000) {
