@@ -241,7 +241,7 @@ func TestNotificationAsOf(t *testing.T) {
 	other := a.plan(events.NotificationScheduled{EventID: event, ScheduledTime: a.clock.now().Add(time.Hour)})
 	a.clock.advance(2 * time.Hour)
 	now := a.clock.now().Format(time.RFC3339Nano)
-	require.Equal(t, "READY", a.get("/v1/notifications/"+other+"?as_of="+url.QueryEscape(now)).is(http.StatusOK)["status"], "it was due then")
+	require.Equal(t, "READY", a.get("/v1/notifications/" + other + "?as_of=" + url.QueryEscape(now)).is(http.StatusOK)["status"], "it was due then")
 	require.Equal(t, http.StatusNoContent, a.delete("/v1/events/"+event).status)
 	at("0").refused(http.StatusNotFound, "notification_not_found")
 }
