@@ -52,7 +52,7 @@ func TestMissingKeys(t *testing.T) {
 	folder, participant := used(t)
 	file := filepath.Join(folder, "keys.db")
 	require.NoError(t, os.Rename(file, file+".away"))
-	refusesFolder(t, folder, file, "there is no key file")
+	refusesFolder(t, folder, file, "there are no keys")
 	require.NoFileExists(t, file)
 	require.NoError(t, os.Rename(file+".away", file))
 	p := serving(t, folder)

@@ -101,7 +101,7 @@ var projectionNames = []string{httpapi.ReadModels, httpapi.Planner}
 func (r *replay) check() (err error) {
 	switch {
 	case r.projection == "" && r.settings.store != embeddedStore && r.settings.rows.Shared():
-		r.names = []string{httpapi.ReadModels} // each instance has a planner of its own
+		r.names = []string{httpapi.ReadModels} // the planner's table is changed by who leads alone
 	case r.projection == "":
 		r.names = projectionNames
 	case slices.Contains(projectionNames, r.projection):

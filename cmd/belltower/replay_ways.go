@@ -25,6 +25,7 @@ import (
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/cli"
 	"github.com/belltower/belltower/internal/client"
+	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/internal/terminal"
 	"github.com/belltower/belltower/keys"
 	"github.com/belltower/belltower/lease"
@@ -63,6 +64,9 @@ func (p *progressOf) line(columns int) string {
 func (r *replay) way(ctx context.Context) (way, error) {
 	if r.connection.Named(r.env) {
 		return r.service()
+	}
+	if slices.Contains(r.names, httpapi.Planner) && r.settings.sharedDatabase() != (sqldb.Target{}) {
+		return nil, usage(errors.New("--projection: the planner's table that instances share is changed by the one that leads alone: name that one with --url"))
 	}
 	here, err := r.openHere(ctx)
 	if errors.Is(err, eventstore.ErrLocked) {
@@ -311,7 +315,7 @@ func (h *here) open(ctx context.Context, name string) (rebuildable, func() error
 	registered := register(io.Discard, s)
 	handler := commands.NewHandler(commands.Options{Store: h.log, Keys: h.keys, Now: time.Now, Channels: reminders.Kinds(registered)})
 	planner, err := reminders.New(reminders.Options{
-		Commands: handler, Store: h.log, Channels: registered, Dir: s.data, Database: s.sharedDatabase(), Now: time.Now, Logger: h.logger,
+		Commands: handler, Store: h.log, Channels: registered, Dir: s.data, Now: time.Now, Logger: h.logger,
 	})
 	if err != nil {
 		handler.Close()

@@ -29,7 +29,7 @@ func TestInstancesOnPostgreSQL(t *testing.T) {
 	budget(t, 5*time.Minute)
 	torment(t, hardship{
 		crowds: sized(t, 3, 20, 20), people: sized(t, 20, 250, 250), reminders: sized(t, 2, 4, 4),
-		faults: sized(t, 5, 25, 500), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second, database: database,
+		faults: sized(t, 4, 12, 500), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second, database: database,
 	})
 }
 
@@ -39,7 +39,7 @@ func TestInstancesOnMySQL(t *testing.T) {
 	budget(t, 5*time.Minute)
 	torment(t, hardship{
 		crowds: sized(t, 2, 10, 10), people: sized(t, 10, 100, 100), reminders: sized(t, 1, 4, 4),
-		faults: sized(t, 3, 15, 200), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second, database: database,
+		faults: sized(t, 2, 6, 200), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second, database: database,
 	})
 }
 
