@@ -482,6 +482,8 @@ func (m *Models) next(decoded <-chan batch, look <-chan time.Time, sweeping bool
 	case b, more = <-decoded:
 	case <-look:
 		return batch{}, looking
+	case <-m.swapped:
+		return batch{}, looking
 	default:
 		m.mu.Lock()
 		idle := m.atEnd
@@ -492,6 +494,8 @@ func (m *Models) next(decoded <-chan batch, look <-chan time.Time, sweeping bool
 		select {
 		case b, more = <-decoded:
 		case <-look:
+			return batch{}, looking
+		case <-m.swapped:
 			return batch{}, looking
 		}
 	}

@@ -36,6 +36,10 @@ func (m *Models) Rebuild(ctx context.Context, progress func(BuildProgress)) erro
 		err = m.database.dropOld(ctx)
 		m.running.Unlock()
 	}
+	select {
+	case m.swapped <- struct{}{}: // whoever follows goes over at once
+	default:
+	}
 	if err != nil {
 		return fmt.Errorf("rebuild the read models: %w", err)
 	}

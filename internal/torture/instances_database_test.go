@@ -28,8 +28,8 @@ func TestInstancesOnPostgreSQL(t *testing.T) {
 	database := sqldbtest.FreshURL(t, sqldb.PostgreSQL)
 	budget(t, 5*time.Minute)
 	torment(t, hardship{
-		crowds: sized(t, 3, 20, 20), people: sized(t, 20, 250, 250), reminders: sized(t, 2, 4, 4),
-		faults: sized(t, 4, 12, 500), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second, database: database,
+		crowds: sized(t, 2, 20, 20), people: sized(t, 10, 250, 250), reminders: sized(t, 2, 4, 4),
+		faults: sized(t, 2, 12, 500), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second, database: database,
 	})
 }
 
@@ -123,7 +123,7 @@ func TestProjectorIsReplaced(t *testing.T) {
 			s := newSharing(t, seeded(t), 1, 1, database)
 			first := s.instances[0]
 			first.service.ready(t) // alone, it is the one
-			for n := range sized(t, 3, 10, 50) {
+			for n := range sized(t, 1, 3, 50) {
 				second := &instance{number: n + 1, folder: filepath.Join(s.dir, fmt.Sprint("instance-", n+1))}
 				s.instances = []*instance{first, second}
 				s.start(second)

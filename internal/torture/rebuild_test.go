@@ -35,7 +35,7 @@ import (
 // each kill the rows are those of a fresh rebuild.
 func TestRebuildKilled(t *testing.T) {
 	budget(t, 90*time.Second)
-	kills, facts := sized(t, 10, 10, 100), sized(t, 2000, 2000, 50_000)
+	kills, facts := sized(t, 3, 10, 100), sized(t, 2000, 2000, 50_000)
 	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {
 		seed := seeded(t)
 		k := &rebuildKilling{
