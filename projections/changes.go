@@ -272,7 +272,7 @@ func (w *writer) insertRows(s shape, rows []change, after string) error {
 		for _, c := range rows[:n] {
 			args = append(args, c.now...)
 		}
-		_, err := w.exec("INSERT INTO "+s.table+" ("+strings.Join(s.columns, ", ")+") VALUES "+sqldb.Values(n, len(s.columns))+after, args...)
+		_, err := w.exec("INSERT "+w.db.OrRollback()+"INTO "+s.table+" ("+strings.Join(s.columns, ", ")+") VALUES "+sqldb.Values(n, len(s.columns))+after, args...)
 		if err != nil {
 			return err
 		}

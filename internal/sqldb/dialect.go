@@ -183,6 +183,15 @@ func (d Dialect) DeleteSome(table string, key []string, condition string) string
 	return "DELETE FROM " + table + " WHERE (" + columns + ") IN (SELECT " + columns + " FROM " + table + " WHERE " + condition + " LIMIT ?)"
 }
 
+// OrRollback stands behind INSERT in a transaction that ends with the first
+// statement that fails: SQLite then keeps no journal to undo that one alone.
+func (d Dialect) OrRollback() string {
+	if d.kind == SQLite {
+		return "OR ROLLBACK "
+	}
+	return ""
+}
+
 // Now is the database's own clock, in microseconds since 1970.
 func (d Dialect) Now() string {
 	switch d.kind {
