@@ -187,9 +187,9 @@ func (m *Models) follow(ctx context.Context) (progressed bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if m.database.target.Shared() {
-		held, err := m.writer.acquire(m.database.self)
-		if err != nil {
-			return false, fmt.Errorf("ask for the lease: %w", err)
+		held, asked := m.writer.acquire(m.database.self)
+		if asked != nil {
+			return false, fmt.Errorf("ask for the lease: %w", asked)
 		}
 		if !held {
 			return m.watch(ctx)
