@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,6 +53,19 @@ func onEach(t *testing.T, test func(t *testing.T, w *world)) {
 		}
 		test(t, w)
 	})
+}
+
+// fewer lets properties be tried on a quarter of the histories where each step of
+// one is a trip to a server.
+func fewer(t *testing.T, target sqldb.Target) {
+	if !target.Shared() {
+		return
+	}
+	checks := flag.Lookup("rapid.checks").Value.String()
+	n, err := strconv.Atoi(checks)
+	require.NoError(t, err)
+	require.NoError(t, flag.Set("rapid.checks", strconv.Itoa(max(1, n/4))))
+	t.Cleanup(func() { require.NoError(t, flag.Set("rapid.checks", checks)) })
 }
 
 func newWorld(t require.TestingT) *world {
