@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/mail"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +34,9 @@ type SendGridOptions struct {
 // the notification's id goes along as a custom argument, by which its events tell
 // what became of a mail. Its methods may be called concurrently.
 type SendGrid struct {
-	o      SendGridOptions
-	from   address
-	sender outgoing.Sender
+	o    SendGridOptions
+	from address
+	outgoing.Sender
 }
 
 // NewSendGrid makes a channel. Nothing is called before the first Send.
@@ -57,20 +56,12 @@ func NewSendGrid(o SendGridOptions) (*SendGrid, error) {
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
 	s := &SendGrid{o: o, from: from}
-	s.sender = outgoing.Sender{Name: "sendgrid", Client: o.Client, Now: o.Now, Check: s.Check, Request: s.request, Read: s.read}
+	s.Sender = outgoing.Sender{Name: "sendgrid", Client: o.Client, Now: o.Now, Check: s.Check, Request: s.request, Read: s.read}
 	return s, nil
 }
 
 // Server names who is called, for people.
-func (s *SendGrid) Server() string { return hostOf(s.o.URL) }
-
-func hostOf(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return ""
-	}
-	return u.Host
-}
+func (s *SendGrid) Server() string { return outgoing.Host(s.o.URL) }
 
 // maxMail is the most that SendGrid takes, less what else a request holds.
 const maxMail = 20 << 20
@@ -84,18 +75,6 @@ func (s *SendGrid) Check(m channels.Message) error {
 		return fmt.Errorf("sendgrid: the message is longer than %d bytes", maxMail)
 	}
 	return checkMail(m)
-}
-
-// Send makes one attempt. It is Unknown where SendGrid may have taken the mail.
-func (s *SendGrid) Send(ctx context.Context, m channels.Message) channels.Result {
-	result, _ := s.Try(ctx, m)
-	return result
-}
-
-// Try sends as Send does, and gives SendGrid's words as well. They may quote the
-// message and its recipient: show them to who asked, and keep them not.
-func (s *SendGrid) Try(ctx context.Context, m channels.Message) (channels.Result, string) {
-	return s.sender.Try(ctx, m)
 }
 
 // The parts of a request that we use.
@@ -223,7 +202,7 @@ func (s *SendGrid) Probe(ctx context.Context) (channels.Result, string) {
 		return channels.Result{Outcome: channels.Broken, Detail: "sendgrid: the URL is none"}, err.Error()
 	}
 	req.Header.Set("Authorization", "Bearer "+s.o.Key)
-	probing := s.sender
+	probing := s.Sender
 	probing.Read = func(a outgoing.Answer) channels.Result {
 		var granted struct{ Scopes []string }
 		switch {

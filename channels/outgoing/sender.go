@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"time"
@@ -35,6 +36,12 @@ type Unprepared struct {
 }
 
 func (u *Unprepared) Error() string { return u.Result.Detail }
+
+// Send makes one attempt, for channels.Channel.
+func (s Sender) Send(ctx context.Context, m channels.Message) channels.Result {
+	result, _ := s.Try(ctx, m)
+	return result
+}
 
 // Try makes one attempt, as channels.Channel's Send does, and gives the provider's
 // words as well. They may quote the message: show them to who asked, and keep them not.
@@ -113,4 +120,13 @@ func Ref(text string) string {
 		return text
 	}
 	return ""
+}
+
+// Host is the host of a URL that was checked, to name who is called.
+func Host(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }

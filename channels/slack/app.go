@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -28,8 +27,8 @@ type AppOptions struct {
 
 // App posts by chat.postMessage. Its methods may be called concurrently.
 type App struct {
-	o      AppOptions
-	sender outgoing.Sender
+	o AppOptions
+	outgoing.Sender
 }
 
 var channelName = regexp.MustCompile(`^[CGD][A-Z0-9]{5,20}$|^#[\p{L}\p{N}_.-]{1,80}$`)
@@ -47,33 +46,15 @@ func NewApp(o AppOptions) (*App, error) {
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
 	a := &App{o: o}
-	a.sender = outgoing.Sender{Name: "slack", Client: o.Client, Now: time.Now, Check: a.Check, Request: a.request, Read: readAPI}
+	a.Sender = outgoing.Sender{Name: "slack", Client: o.Client, Now: time.Now, Check: a.Check, Request: a.request, Read: readAPI}
 	return a, nil
 }
 
 // Server names who is called, for people.
-func (a *App) Server() string {
-	u, err := url.Parse(a.o.URL)
-	if err != nil {
-		return ""
-	}
-	return u.Host
-}
+func (a *App) Server() string { return outgoing.Host(a.o.URL) }
 
 // Check refuses what Slack would not take.
 func (a *App) Check(m channels.Message) error { return check(m) }
-
-// Send makes one attempt.
-func (a *App) Send(ctx context.Context, m channels.Message) channels.Result {
-	result, _ := a.Try(ctx, m)
-	return result
-}
-
-// Try sends as Send does, and gives Slack's words as well. They quote the message:
-// show them to who asked, and keep them not.
-func (a *App) Try(ctx context.Context, m channels.Message) (channels.Result, string) {
-	return a.sender.Try(ctx, m)
-}
 
 func (a *App) request(ctx context.Context, m channels.Message) (*http.Request, error) {
 	return a.post(ctx, "/chat.postMessage", payloadOf(a.o.Channel, m))
@@ -94,7 +75,7 @@ func (a *App) Probe(ctx context.Context) (channels.Result, string) {
 	if err != nil {
 		return channels.Result{Outcome: channels.Broken, Detail: "slack: the URL is none"}, err.Error()
 	}
-	return a.sender.Call(req)
+	return a.Call(req)
 }
 
 // outcomes are what Slack's words mean where "ok" is false, whatever the status.

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -22,8 +21,8 @@ import (
 
 // Webhook posts through an incoming webhook. Its methods may be called concurrently.
 type Webhook struct {
-	url    string // a secret: whoever has it can post
-	sender outgoing.Sender
+	url string // a secret: whoever has it can post
+	outgoing.Sender
 }
 
 // NewWebhook makes a channel of an incoming webhook's URL. Its errors don't show it.
@@ -32,33 +31,15 @@ func NewWebhook(url string, client *outgoing.Client) (*Webhook, error) {
 		return nil, fmt.Errorf("slack: the webhook's URL: %w", err)
 	}
 	w := &Webhook{url: url}
-	w.sender = outgoing.Sender{Name: "slack", Client: client, Now: time.Now, Check: w.Check, Request: w.request, Read: readWebhook}
+	w.Sender = outgoing.Sender{Name: "slack", Client: client, Now: time.Now, Check: w.Check, Request: w.request, Read: readWebhook}
 	return w, nil
 }
 
 // Server names who is called, for people.
-func (w *Webhook) Server() string {
-	u, err := url.Parse(w.url)
-	if err != nil {
-		return ""
-	}
-	return u.Host
-}
+func (w *Webhook) Server() string { return outgoing.Host(w.url) }
 
 // Check refuses what Slack would not take.
 func (w *Webhook) Check(m channels.Message) error { return check(m) }
-
-// Send makes one attempt.
-func (w *Webhook) Send(ctx context.Context, m channels.Message) channels.Result {
-	result, _ := w.Try(ctx, m)
-	return result
-}
-
-// Try sends as Send does, and gives Slack's words as well: show them to who asked,
-// and keep them not.
-func (w *Webhook) Try(ctx context.Context, m channels.Message) (channels.Result, string) {
-	return w.sender.Try(ctx, m)
-}
 
 func (w *Webhook) request(ctx context.Context, m channels.Message) (*http.Request, error) {
 	return post(ctx, w.url, payloadOf("", m))

@@ -76,13 +76,7 @@ func NewTwilio(o Options) (*Twilio, error) {
 }
 
 // Server names who is called, for people.
-func (t *Twilio) Server() string {
-	u, err := url.Parse(t.o.URL)
-	if err != nil {
-		return ""
-	}
-	return u.Host
-}
+func (t *Twilio) Server() string { return outgoing.Host(t.o.URL) }
 
 const maxCharacters = 1600
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,8 +31,8 @@ type Options struct {
 // which is the notification's, so a lost answer is Later. Its methods may be
 // called concurrently.
 type Channel struct {
-	o      Options
-	sender outgoing.Sender
+	o Options
+	outgoing.Sender
 }
 
 // New makes a channel. Nothing is called before the first Send. Its errors show
@@ -49,18 +48,12 @@ func New(o Options) (*Channel, error) {
 		o.Now = time.Now
 	}
 	c := &Channel{o: o}
-	c.sender = outgoing.Sender{Name: "webhook", Client: o.Client, Now: o.Now, Check: c.Check, Request: c.request, Read: c.read, Lost: channels.Later}
+	c.Sender = outgoing.Sender{Name: "webhook", Client: o.Client, Now: o.Now, Check: c.Check, Request: c.request, Read: c.read, Lost: channels.Later}
 	return c, nil
 }
 
 // Server names who is called, for people.
-func (c *Channel) Server() string {
-	u, err := url.Parse(c.o.URL)
-	if err != nil {
-		return ""
-	}
-	return u.Host
-}
+func (c *Channel) Server() string { return outgoing.Host(c.o.URL) }
 
 // identifier is what may stand in webhook-id; a full stop may not.
 var identifier = regexp.MustCompile(`^[A-Za-z0-9_-]{1,200}$`)
@@ -129,18 +122,6 @@ func encode(m channels.Message) ([]byte, error) {
 		}
 	}
 	return json.Marshal(p)
-}
-
-// Send makes one attempt.
-func (c *Channel) Send(ctx context.Context, m channels.Message) channels.Result {
-	result, _ := c.Try(ctx, m)
-	return result
-}
-
-// Try sends as Send does, and gives the receiver's words as well. They may quote
-// the message: show them to who asked, and keep them not.
-func (c *Channel) Try(ctx context.Context, m channels.Message) (channels.Result, string) {
-	return c.sender.Try(ctx, m)
 }
 
 func (c *Channel) request(ctx context.Context, m channels.Message) (*http.Request, error) {
