@@ -44,8 +44,10 @@ func TestInstancesOnMySQL(t *testing.T) {
 }
 
 // suspended is what an instance finds that was suspended while it used the
-// database: the server has ended its session, and another has taken over.
+// database: the server has ended its session, the time of what it asked is over,
+// and another has taken over.
 var suspended = []string{
+	"context deadline exceeded",
 	"idle-in-transaction timeout", "invalid connection", "bad connection", "unexpected EOF", "connection reset", "broken pipe",
 	"another instance has taken over", "the lease was lost",
 }
