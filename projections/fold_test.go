@@ -186,6 +186,9 @@ func sameHistorySameRows(t *testing.T, target sqldb.Target) {
 		}
 	})
 	t.Logf("%d histories; of them with deletions %d, clearing %d, promotions %d", histories, deleting, clearing, promoting)
+	if histories < 100 {
+		return // too few to be sure of each
+	}
 	require.Greater(t, deleting*20, histories)
 	require.Greater(t, clearing*20, histories)
 	require.Greater(t, promoting*20, histories)
