@@ -15,20 +15,17 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
 
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
-	"github.com/belltower/belltower/eventstore/esdb"
 	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/cli"
 	"github.com/belltower/belltower/internal/client"
 	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/internal/terminal"
 	"github.com/belltower/belltower/keys"
-	"github.com/belltower/belltower/lease"
 	"github.com/belltower/belltower/projections"
 	"github.com/belltower/belltower/reminders"
 )
@@ -215,17 +212,13 @@ func (r *replay) openHere(ctx context.Context) (_ *here, err error) {
 // openShared opens a log that instances share.
 func (h *here) openShared(ctx context.Context, s settings) error {
 	if h.usesFolder() {
-		lock := flock.New(filepath.Join(s.data, "lock"))
-		locked, err := lock.TryLock()
+		unlock, err := lockFolder(s.data)
 		if err != nil {
-			return fmt.Errorf("lock the data folder %s: %w", s.data, err)
+			return err
 		}
-		if !locked {
-			return fmt.Errorf("the data folder %s: %w", s.data, eventstore.ErrLocked)
-		}
-		h.closers = append(h.closers, lock.Unlock)
+		h.closers = append(h.closers, unlock)
 	}
-	log, err := esdb.Open(ctx, s.store, esdb.Options{Prefixes: streams, KeepLast: []string{lease.Stream}, Logger: h.logger})
+	log, err := openESDB(ctx, s, h.logger)
 	if err != nil {
 		return err
 	}

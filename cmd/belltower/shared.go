@@ -50,22 +50,38 @@ func (v *service) openStore(ctx context.Context, s settings) (eventstore.Store, 
 		v.closers = append(v.closers, log.Close)
 		return log, sharedBefore(ctx, log, s.data)
 	}
-	// The embedded log's own lock, so that either keeps out the other.
-	lock := flock.New(filepath.Join(s.data, "lock"))
-	locked, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("lock the data folder %s: %w", s.data, err)
-	}
-	if !locked {
+	unlock, err := lockFolder(s.data)
+	if errors.Is(err, eventstore.ErrLocked) {
 		return nil, fmt.Errorf("the data folder %s is in use by another belltower; instances that share a store have folders of their own", s.data)
+	} else if err != nil {
+		return nil, err
 	}
-	v.closers = append(v.closers, lock.Unlock)
-	log, err := esdb.Open(ctx, s.store, esdb.Options{Prefixes: streams, KeepLast: []string{lease.Stream}, Logger: v.logger})
+	v.closers = append(v.closers, unlock)
+	log, err := openESDB(ctx, s, v.logger)
 	if err != nil {
 		return nil, err
 	}
 	v.closers = append(v.closers, log.Close)
 	return log, nil
+}
+
+// lockFolder takes the embedded log's own lock, so that either keeps out the
+// other; eventstore.ErrLocked: somebody has it.
+func lockFolder(data string) (unlock func() error, err error) {
+	lock := flock.New(filepath.Join(data, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder %s: %w", data, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("the data folder %s: %w", data, eventstore.ErrLocked)
+	}
+	return lock.Unlock, nil
+}
+
+// openESDB opens the EventStoreDB that the settings name.
+func openESDB(ctx context.Context, s settings, logger *slog.Logger) (*esdb.Store, error) {
+	return esdb.Open(ctx, s.store, esdb.Options{Prefixes: streams, KeepLast: []string{lease.Stream}, Logger: logger})
 }
 
 // sharedBefore refuses a log that instances have shared: it holds streams that
