@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/belltower/belltower/channels"
 )
@@ -75,14 +76,19 @@ func answered(at stage, code int, status string) channels.Outcome {
 		return channels.Broken
 	case at == connecting, at == sender && !tooLarge:
 		return channels.Broken // no recipient was named yet: it is about us
-	case slices.Contains([]string{"5.1.1", "5.1.2", "5.1.6", "5.1.10"}, status):
+	case deadAddress(code, status):
 		return channels.Gone
 	case status == "5.2.2": // the mailbox is full; RFC 5321 has 452 for that
 		return channels.Later
-	case code == badMailbox && (status == "" || status[:4] == "5.1."):
-		return channels.Gone
 	}
 	return channels.Rejected
+}
+
+// deadAddress tells whether an answer says that there is no such address, now or
+// ever. status may be empty.
+func deadAddress(code int, status string) bool {
+	return slices.Contains([]string{"5.1.1", "5.1.2", "5.1.6", "5.1.10"}, status) ||
+		code == badMailbox && (status == "" || strings.HasPrefix(status, "5.1."))
 }
 
 // unconnected says what it means that no session came about. Nothing can have

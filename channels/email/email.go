@@ -42,16 +42,22 @@ type Options struct {
 	Username string // empty: no authentication
 	Password string
 	From     mail.Address
-	RootCAs  *x509.CertPool   // that certificates are verified with; nil: the system's
-	Now      func() time.Time // nil: time.Now
+	DKIM     *DKIM // nil: mails are not signed
+	// Bounces is the address that mails come back to, with a mark of the mail's own
+	// behind a +, so that Receive can tell which. Empty: they come back to From.
+	Bounces string
+	Digest  func(data []byte) []byte // keyed, of 10 octets or more; with Bounces
+	RootCAs *x509.CertPool           // that certificates are verified with; nil: the system's
+	Now     func() time.Time         // nil: time.Now
 }
 
 // Channel sends e-mail through one SMTP server, with a connection for each
 // message. Its methods may be called concurrently.
 type Channel struct {
-	o    Options
-	from address
-	tls  *tls.Config
+	o       Options
+	from    address
+	bounces *bounces // nil: mails come back to from
+	tls     *tls.Config
 }
 
 // New makes a channel. Nothing is connected to before the first Send.
@@ -71,10 +77,19 @@ func New(o Options) (*Channel, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Channel{
+	c := &Channel{
 		o: o, from: from,
 		tls: &tls.Config{ServerName: o.Host, MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
-	}, nil
+	}
+	if o.Bounces != "" {
+		if o.Digest == nil {
+			return nil, errors.New("email: bounce addresses need a key")
+		}
+		if c.bounces, err = newBounces(o.Bounces, o.Digest); err != nil {
+			return nil, fmt.Errorf("email: the bounce address: %w", err)
+		}
+	}
+	return c, nil
 }
 
 // Server names the server, for people.
@@ -146,7 +161,16 @@ func (c *Channel) Try(ctx context.Context, m channels.Message) (result channels.
 	if err != nil {
 		return channels.Result{Outcome: channels.Rejected, Code: "compose", Detail: "email: the mail could not be composed"}, ""
 	}
-	words, at, err := c.transact(ctx, to, body)
+	if c.o.DKIM != nil {
+		if body, err = c.o.DKIM.sign(body); err != nil {
+			return channels.Result{Outcome: channels.Broken, Code: "dkim", Detail: "email: the mail could not be signed"}, ""
+		}
+	}
+	e := envelope{from: c.from, to: to}
+	if c.bounces != nil {
+		e.from, e.tag = c.bounces.address(m.ID)
+	}
+	words, at, err := c.transact(ctx, e, body)
 	if err != nil {
 		return classify(at, err), lastWords(err)
 	}

@@ -43,6 +43,8 @@ type server struct {
 
 type envelope struct {
 	from, to string
+	mail     smtp.MailOptions
+	rcpt     smtp.RcptOptions
 	data     []byte
 }
 
@@ -51,6 +53,7 @@ type tweak func(*smtp.Server)
 
 func plain(s *smtp.Server)    { s.TLSConfig = nil }
 func withUTF8(s *smtp.Server) { s.EnableSMTPUTF8 = true }
+func withDSN(s *smtp.Server)  { s.EnableDSN = true }
 
 func serve(t *testing.T, implicit bool, tweaks ...tweak) *server {
 	t.Helper()
@@ -192,12 +195,12 @@ func (s *session) Mail(from string, o *smtp.MailOptions) error {
 	s.server.mu.Lock()
 	s.server.utf8 = append(s.server.utf8, o.UTF8)
 	s.server.mu.Unlock()
-	s.envelope = envelope{from: from}
+	s.envelope = envelope{from: from, mail: *o}
 	return s.server.do("MAIL", s.conn)
 }
 
-func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.envelope.to = to
+func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
+	s.envelope.to, s.envelope.rcpt = to, *o
 	return s.server.do("RCPT", s.conn)
 }
 

@@ -39,10 +39,9 @@ const partingTime = 2 * time.Second
 // transact hands over one mail. at is where an error came up. go-mail's own Send
 // is not used, as it doesn't tell whether the end of the mail was sent, and ends
 // a mail that was cut short, as if it were whole, when it says goodbye.
-func (c *Channel) transact(ctx context.Context, to address, body []byte) (words string, at stage, err error) {
-	utf8 := to.needsUTF8() || c.from.needsUTF8()
-	err = c.session(ctx, utf8, func(client *smtp.Client) error {
-		words, at, err = hand(client, c.from, to, utf8, body)
+func (c *Channel) transact(ctx context.Context, e envelope, body []byte) (words string, at stage, err error) {
+	err = c.session(ctx, e.needsUTF8(), func(client *smtp.Client) error {
+		words, at, err = hand(client, e, body)
 		return err
 	})
 	return words, at, err
@@ -118,8 +117,8 @@ func (c *Channel) dial(ctx context.Context, utf8 bool, connected func(net.Conn))
 }
 
 // hand makes the transaction on a connection that is ready.
-func hand(client *smtp.Client, from, to address, utf8 bool, body []byte) (words string, at stage, err error) {
-	if supported, _ := client.Extension("SMTPUTF8"); utf8 && !supported {
+func hand(client *smtp.Client, e envelope, body []byte) (words string, at stage, err error) {
+	if supported, _ := client.Extension("SMTPUTF8"); e.needsUTF8() && !supported {
 		return "", recipient, errNoUTF8
 	}
 	if _, most := client.Extension("SIZE"); most != "" { // RFC 1870; 0 is no limit
@@ -127,10 +126,15 @@ func hand(client *smtp.Client, from, to address, utf8 bool, body []byte) (words 
 			return "", sender, errTooLarge
 		}
 	}
-	if err := client.Mail("<" + from.String() + ">"); err != nil {
+	dsn, _ := client.Extension("DSN")
+	if e.tag != "" {
+		client.SetDSNMailReturnOption("HDRS")
+		client.SetDSNRcptNotifyOption("FAILURE,DELAY")
+	}
+	if err := client.Mail(e.mail(dsn)); err != nil {
 		return "", sender, err
 	}
-	if err := client.Rcpt("<" + to.String() + ">"); err != nil {
+	if err := client.Rcpt(e.rcpt(dsn)); err != nil {
 		return "", recipient, err
 	}
 	mail, err := client.Data()

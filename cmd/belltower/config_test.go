@@ -142,7 +142,7 @@ func TestSMTPSettings(t *testing.T) {
 		"two passwords":      {func(m *smtpSettings) { m.server, m.passwordFile = "smtp://ann@mail.example.org", file }, given, "given in BELLTOWER_SMTP_PASSWORD too"},
 		"no such file":       {func(m *smtpSettings) { m.server, m.passwordFile = "smtp://ann@mail.example.org", file+"x" }, nil, "--smtp-password-file"},
 		"unencrypted":        {func(m *smtpSettings) { m.server, m.tls = "smtp://ann@mail.example.org", "none" }, given, "unencrypted"},
-		"a sender alone":     {func(m *smtpSettings) { m.server = "" }, nil, "--smtp-from (BELLTOWER_SMTP_FROM): there is no server"},
+		"a sender alone":     {func(m *smtpSettings) { m.server = "" }, nil, "--smtp-from (BELLTOWER_SMTP_FROM): it is for what isn't set: --smtp (BELLTOWER_SMTP)"},
 		"a sender's domain":  {func(m *smtpSettings) { m.from = "choir@-.org" }, nil, "the sender's address"},
 		"a password in a no": {func(m *smtpSettings) { m.server = "smtp://ann@mail.example.org"; m.tls = "x" }, given, "--smtp-tls"},
 	} {

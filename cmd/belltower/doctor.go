@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -42,6 +43,7 @@ type examination struct {
 	connection cli.Connection // to a server; none is named: where the folder is in use, the one that its settings name
 	data       string
 	now        func() time.Time
+	lookup     func(ctx context.Context, name string) (texts []string, err error) // in DNS
 	findings   []finding
 }
 
@@ -51,13 +53,13 @@ func (e *examination) add(check string, state verdict, found, advice string) {
 
 func doctorCommand(env []string, o output) *cobra.Command {
 	values := environment(env)
-	e := &examination{now: time.Now, env: values}
+	e := &examination{now: time.Now, env: values, lookup: net.DefaultResolver.LookupTXT}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with a data folder and the service on it",
 		Long: "Looks at the configuration, the data folder (lock, files, free space, keys), the clock,\n" +
-			"the time zones, the database that instances share, the providers (it logs in and sends nothing) and, where a service runs,\n" +
+			"the time zones, the database that instances share, the providers (it logs in and sends nothing), what DNS says of the keys that sign mail and, where a service runs,\n" +
 			"its clock and what it says of itself, holes that its auditor found included; and says\n" +
 			"what to do about each finding. While no service runs, the log and the keys are opened,\n" +
 			"which finishes what a killed process has left; else nothing is changed.\n\n" +
@@ -109,6 +111,7 @@ func (e *examination) run(ctx context.Context, configured bool) error {
 		e.readModels(ctx)
 		e.database(ctx)
 		e.providers(ctx)
+		e.signing(ctx)
 	}
 	if ask {
 		defer client.CloseIdle()

@@ -64,12 +64,12 @@ func exitCode(err error) int {
 		coded *cli.Error
 	)
 	switch {
+	case errors.As(err, &coded):
+		return coded.Code
 	case errors.As(err, &wrong):
 		return exitUsage
 	case errors.As(err, &bad):
 		return exitFound
-	case errors.As(err, &coded):
-		return coded.Code
 	}
 	return exitFailure
 }
@@ -89,8 +89,9 @@ func rootCommand(env []string, o output) *cobra.Command {
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o), replayCommand(env, o),
-		configCommand(env, o), channelCommand(env, o), storeCommand(env, o), versionCommand(o))
+		configCommand(env, o), channelCommand(env, o), dkimCommand(env, o), storeCommand(env, o), versionCommand(o))
 	clientCommands(root, env, o)
+	root.AddCommand(bounceCommand(env, os.Stdin, o))
 	return root
 }
 

@@ -84,6 +84,9 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		return nil, err
 	}
 	v.closers = append(v.closers, ring.Close)
+	if key := s.providers.smtp.bounceKey; key != nil {
+		key.use(func(data []byte) []byte { return ring.Digest(bouncePurpose, data) })
+	}
 	if err := v.admit(s); err != nil {
 		return nil, err
 	}

@@ -20,8 +20,13 @@ type smtpSettings struct {
 	tls          string
 	passwordFile string
 	connections  string
+	dkim         string // SELECTOR=FILE,…
+	dkimDomain   string
+	bounces      string // address
 
-	options email.Options // what check has made of them
+	// What check has made of them.
+	options   email.Options
+	bounceKey *bounceKey // nil: none is needed
 }
 
 func (m *smtpSettings) flags() []setting {
@@ -31,6 +36,9 @@ func (m *smtpSettings) flags() []setting {
 		{"smtp-tls", "BELLTOWER_SMTP_TLS", "required", "with smtp://, whether the server has to offer STARTTLS: required, opportunistic or none", &m.tls},
 		{"smtp-password-file", "BELLTOWER_SMTP_PASSWORD_FILE", "", "file with the password for the server; or give it in " + passwordVariable, &m.passwordFile},
 		{"smtp-connections", "BELLTOWER_SMTP_CONNECTIONS", "8", "connections to the server at once, 1 to 128", &m.connections},
+		{"smtp-dkim", "BELLTOWER_SMTP_DKIM", "", "keys that sign mail, SELECTOR=FILE, the next after a comma; 'belltower dkim make' makes them (default: mail is not signed)", &m.dkim},
+		{"smtp-dkim-domain", "BELLTOWER_SMTP_DKIM_DOMAIN", "", "domain that is signed for (default: the sender's)", &m.dkimDomain},
+		{"smtp-bounce-address", "BELLTOWER_SMTP_BOUNCE_ADDRESS", "", "address that mail comes back to which can't be delivered; what is behind a + in it is ours (default: the sender's, unread)", &m.bounces},
 	}
 }
 
@@ -40,13 +48,11 @@ const smtpTimeout = time.Minute
 // checkSMTP reads the settings of e-mail. What it says never shows a password.
 func (s *settings) checkSMTP(env map[string]string) error {
 	m := &s.providers.smtp
+	m.options, m.bounceKey = email.Options{}, nil
 	if m.server == "" {
-		for flag, given := range map[string]string{"smtp-from": m.from, "smtp-password-file": m.passwordFile} {
-			if given != "" {
-				return s.refuse(flag, "there is no server that it is for: set --smtp (BELLTOWER_SMTP)")
-			}
-		}
-		return nil
+		return s.needs("--smtp (BELLTOWER_SMTP)", map[string]string{
+			"smtp-from": m.from, "smtp-password-file": m.passwordFile, "smtp-dkim": m.dkim, "smtp-dkim-domain": m.dkimDomain, "smtp-bounce-address": m.bounces,
+		})
 	}
 	u, err := url.Parse(m.server)
 	switch {
@@ -77,9 +83,17 @@ func (s *settings) checkSMTP(env map[string]string) error {
 	if err := m.authenticate(s, env); err != nil {
 		return err
 	}
+	if m.options.DKIM, err = s.checkDKIM(from.Address); err != nil {
+		return err
+	}
+	flag := "smtp"
+	if m.bounces != "" {
+		m.bounceKey, flag = newBounceKey(), "smtp-bounce-address"
+		m.options.Bounces, m.options.Digest = m.bounces, m.bounceKey.of
+	}
 	channel, err := email.New(m.options)
 	if err != nil {
-		return s.refuse("smtp", "%w", err)
+		return s.refuse(flag, "%w", err)
 	}
 	return s.provide("smtp", channels.Registration{
 		Name: "email", Kind: channels.Email, Provider: "smtp", Channel: channel, Timeout: smtpTimeout, Workers: workers,

@@ -64,24 +64,18 @@ func (n *Connection) Named(env map[string]string) bool { return n.URL != "" || e
 // Resolve gives the address of the service and the token for it, an empty one
 // where there is none. A wrong flag, variable or setting is an *Error.
 func (n *Connection) Resolve(env map[string]string, local func() (Local, error)) (address, token string, err error) {
-	address, source := n.URL, "--url"
-	if address == "" {
-		address, source = env[urlVariable], urlVariable
-	}
-	var here Local
 	token, err = n.token(env)
 	if err != nil {
 		return "", "", err
 	}
-	if address == "" || token == "" {
+	var here Local
+	if token == "" {
 		if here, err = local(); err != nil {
 			return "", "", &Error{ExitUsage, err}
 		}
 	}
-	if address == "" {
-		address = here.URL
-	} else if u, err := url.Parse(address); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", "", usage("%s: %q is not a URL such as http://127.0.0.1:8080", source, address)
+	if address, err = n.Address(env, local); err != nil {
+		return "", "", err
 	}
 	// The token of a service on this machine is for no other machine's ears.
 	if token == "" && onThisMachine(address) {
@@ -92,7 +86,26 @@ func (n *Connection) Resolve(env map[string]string, local func() (Local, error))
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", "", usage("the token has blanks, control characters or characters outside ASCII in it, which no header can carry")
 	}
-	return strings.TrimRight(address, "/"), token, nil
+	return address, token, nil
+}
+
+// Address gives the address of the service, without a / at its end, for what
+// needs no token. A wrong flag, variable or setting is an *Error.
+func (n *Connection) Address(env map[string]string, local func() (Local, error)) (string, error) {
+	address, source := n.URL, "--url"
+	if address == "" {
+		address, source = env[urlVariable], urlVariable
+	}
+	if address == "" {
+		here, err := local()
+		if err != nil {
+			return "", &Error{ExitUsage, err}
+		}
+		address = here.URL
+	} else if u, err := url.Parse(address); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", usage("%s: %q is not a URL such as http://127.0.0.1:8080", source, address)
+	}
+	return strings.TrimRight(address, "/"), nil
 }
 
 // token is the one that is named for the client.
