@@ -160,7 +160,7 @@ func frame(conn net.Conn, tag byte, message []byte) error {
 
 // connect serves a browser's connection until it ends.
 func (b *browserServices) connect(conn net.Conn) {
-	defer conn.Close() //nolint:errcheck // it has ended
+	defer conn.Close()
 	in := bufio.NewReader(conn)
 	if _, err := in.ReadByte(); err != nil { // its version
 		return
@@ -194,6 +194,6 @@ func unframe(in *bufio.Reader) (tag byte, err error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = io.CopyN(io.Discard, in, int64(size)) //nolint:gosec // of a test's own browser
+	_, err = io.CopyN(io.Discard, in, int64(size))
 	return tag, err
 }
