@@ -31,12 +31,20 @@ type OptOut struct{ EventID, ParticipantID string }
 // OptIn takes OptOut back.
 type OptIn struct{ EventID, ParticipantID string }
 
+// SubscribePush has pushes to a participant go to Token.
+type SubscribePush struct{ EventID, ParticipantID, Token string }
+
+// UnsubscribePush takes SubscribePush back.
+type UnsubscribePush struct{ EventID, ParticipantID string }
+
 func (c RegisterParticipant) Stream() string { return EventStream(c.EventID) }
 func (c ChangeContact) Stream() string       { return EventStream(c.EventID) }
 func (c Respond) Stream() string             { return EventStream(c.EventID) }
 func (c RemoveParticipant) Stream() string   { return EventStream(c.EventID) }
 func (c OptOut) Stream() string              { return EventStream(c.EventID) }
 func (c OptIn) Stream() string               { return EventStream(c.EventID) }
+func (c SubscribePush) Stream() string       { return EventStream(c.EventID) }
+func (c UnsubscribePush) Stream() string     { return EventStream(c.EventID) }
 
 func (c RegisterParticipant) Decide(e *aggregates.Event, now aggregates.Now) ([]events.Fact, error) {
 	return e.Register(c.ParticipantID, c.Contact, now)
@@ -60,6 +68,14 @@ func (c OptOut) Decide(e *aggregates.Event, _ aggregates.Now) ([]events.Fact, er
 
 func (c OptIn) Decide(e *aggregates.Event, _ aggregates.Now) ([]events.Fact, error) {
 	return e.OptIn(c.ParticipantID)
+}
+
+func (c SubscribePush) Decide(e *aggregates.Event, now aggregates.Now) ([]events.Fact, error) {
+	return e.SubscribePush(c.ParticipantID, c.Token, now)
+}
+
+func (c UnsubscribePush) Decide(e *aggregates.Event, now aggregates.Now) ([]events.Fact, error) {
+	return e.UnsubscribePush(c.ParticipantID, now)
 }
 
 func (c ChangeContact) OwnRevision(e *aggregates.Event) (int64, bool) {

@@ -50,7 +50,7 @@ func newGenerator(t *testing.T) *generator {
 		}
 	}
 	// What is drawn is drawn more often from the front: writes come first, deletions last.
-	order := []string{"POST", "PATCH", "GET", "DELETE"}
+	order := []string{"POST", "PUT", "PATCH", "GET", "DELETE"}
 	slices.SortStableFunc(g.operations, func(a, b operation) int { return slices.Index(order, a.method) - slices.Index(order, b.method) })
 	event := g.event(nil)
 	g.remember("events", event)

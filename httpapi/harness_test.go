@@ -91,6 +91,7 @@ type api struct {
 	token     string
 	// loose leaves answers to writes uncompared with what is read afterwards.
 	loose bool
+	webPush httpapi.WebPush
 	// idle leaves the read models alone until follow.
 	idle bool
 
@@ -107,7 +108,7 @@ var channelKinds = map[string]aggregates.AddressKind{
 }
 
 func newAPI(t testing.TB, options ...func(*api)) *api {
-	a := &api{t: t, ring: keys.InMemory(), clock: &clock{at: start}, logs: &lockedBuffer{}, token: adminToken}
+	a := &api{t: t, ring: keys.InMemory(), clock: &clock{at: start}, logs: &lockedBuffer{}, token: adminToken, webPush: webPush}
 	a.store = memstore.New()
 	a.store.Now = a.clock.now
 	for _, option := range options {
@@ -150,7 +151,7 @@ func (a *api) open() {
 		Channels: []string{"email", "sms", "push"},
 		Tokens:   []httpapi.Token{{Name: "admin", Value: adminToken}, {Name: "ann", Value: annToken}, {Name: "nobody", Value: ""}},
 		Now:      a.clock.now, Logger: logger, Metrics: prometheus.NewRegistry(), Version: "test",
-		OptOut: readOptOut, TimeZones: httpapi.TimeZones{Version: "2031a", Source: "linked in"},
+		OptOut: readOptOut, TimeZones: httpapi.TimeZones{Version: "2031a", Source: "linked in"}, WebPush: a.webPush,
 	})
 	a.server = httpapi.Server(a.handler)
 	listening := httptest.NewUnstartedServer(nil)

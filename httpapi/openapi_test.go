@@ -71,11 +71,11 @@ func fill(path string) string {
 var answered = []string{
 	"Event", "EventList", "Participant", "ParticipantList", "Reminder", "ReminderList", "Announcement", "NotificationSummary",
 	"Notification", "NotificationList", "Attempt", "Fact", "History", "StreamedFact", "Processor", "SendDueResult", "Removed",
-	"Stats", "Rebuilding", "Difference", "Health", "Fault", "Problem",
+	"Stats", "Rebuilding", "Difference", "Health", "Fault", "Problem", "PushLink",
 }
 
 var document = sync.OnceValues(func() (routers.Router, error) {
-	for _, media := range []string{"text/html", "text/css", "application/javascript", "image/png", "text/event-stream"} {
+	for _, media := range []string{"text/html", "text/css", "application/javascript", "text/javascript", "image/png", "text/event-stream"} {
 		openapi3filter.RegisterBodyDecoder(media, openapi3filter.RegisteredBodyDecoder("text/plain"))
 	}
 	var doc map[string]any

@@ -1,9 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"html/template"
 	"net/http"
@@ -12,12 +9,6 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
 )
-
-// OptOutLink names whose messages about which event a link ends.
-type OptOutLink struct{ EventID, ParticipantID string }
-
-// participantName is the actor of what participants do by their links.
-const participantName = "participant"
 
 // maxForm bounds what a mail client may post.
 const maxForm = 64 << 10
@@ -35,7 +26,7 @@ func (s *server) getOptOut(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, writePage(c, shown)
+	return nil, writePage(c, optOutTemplate, shown, optOutPolicy)
 }
 
 // postOptOut ends the messages, as a mail client asks with one click (RFC 8058,
@@ -49,7 +40,7 @@ func (s *server) postOptOut(c *call) (*answer, error) {
 	c.Body = http.MaxBytesReader(c.w, c.Body, maxForm)
 	// What can't be read as a form is the wish to hear no more, too.
 	resume := c.PostFormValue("resume") != ""
-	by := commands.Caller{Actor: participantName, CorrelationID: c.id, CausationID: c.id}
+	by := c.participant()
 	view := func(e *aggregates.Event, _ time.Time) optOutPage { return pageFor(e, link) }
 	var got commands.Answer[optOutPage]
 	if resume {
@@ -63,17 +54,17 @@ func (s *server) postOptOut(c *call) (*answer, error) {
 	case err != nil:
 		return nil, err
 	}
-	return nil, writePage(c, got.View)
+	return nil, writePage(c, optOutTemplate, got.View, optOutPolicy)
 }
 
 // optOutLink reads the link. One that wasn't signed here leads nowhere.
-func (s *server) optOutLink(c *call) (OptOutLink, error) {
+func (s *server) optOutLink(c *call) (Link, error) {
 	if s.o.OptOut == nil {
-		return OptOutLink{}, errNoRoute
+		return Link{}, errNoRoute
 	}
 	link, ok := s.o.OptOut(c.vars["token"])
 	if !ok {
-		return OptOutLink{}, errNoRoute
+		return Link{}, errNoRoute
 	}
 	return link, nil
 }
@@ -85,7 +76,7 @@ type optOutPage struct {
 	Gone  bool   // the event or the participant is not there any more
 }
 
-func pageFor(e *aggregates.Event, link OptOutLink) optOutPage {
+func pageFor(e *aggregates.Event, link Link) optOutPage {
 	p, ok := e.Participant(link.ParticipantID)
 	if !ok || !e.Exists() {
 		return optOutPage{Gone: true}
@@ -93,17 +84,10 @@ func pageFor(e *aggregates.Event, link OptOutLink) optOutPage {
 	return optOutPage{Title: e.Title, Out: p.OptedOut}
 }
 
-const optOutStyle = `body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:4rem auto;padding:0 1rem}button{font:inherit;padding:.5rem 1rem}`
+const optOutPolicy = "form-action 'self'"
 
-var (
-	optOutTemplate = template.Must(template.New("opt-out").Parse(`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
+var optOutTemplate = template.Must(template.New("opt-out").Parse(pageHead + `
 <title>Messages about an event</title>
-<style>` + optOutStyle + `</style>
 </head>
 <body>
 {{- if .Gone}}
@@ -121,22 +105,3 @@ var (
 </body>
 </html>
 `))
-	optOutPolicy = func() string {
-		sum := sha256.Sum256([]byte(optOutStyle))
-		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-	}()
-)
-
-func writePage(c *call, p optOutPage) error {
-	var b bytes.Buffer
-	if err := optOutTemplate.Execute(&b, p); err != nil {
-		return err
-	}
-	header := c.w.Header()
-	header.Set("Content-Security-Policy", optOutPolicy)
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Cache-Control", "no-store") // the link is a secret, and what it shows changes
-	_, _ = c.w.Write(b.Bytes())             // who doesn't listen can't be told
-	return nil
-}

@@ -15,9 +15,9 @@ import (
 // The API doesn't know how links are signed; here they say in clear what they name.
 func optOutToken(event, participant string) string { return event + "." + participant }
 
-func readOptOut(token string) (httpapi.OptOutLink, bool) {
+func readOptOut(token string) (httpapi.Link, bool) {
 	event, participant, ok := strings.Cut(token, ".")
-	return httpapi.OptOutLink{EventID: event, ParticipantID: participant}, ok
+	return httpapi.Link{EventID: event, ParticipantID: participant}, ok
 }
 
 func form(contentType, body string) request {

@@ -17,6 +17,23 @@ type subscription struct {
 	auth     []byte          // its authentication secret
 }
 
+type subscriptionJSON struct {
+	Endpoint string `json:"endpoint"`
+	Keys     struct {
+		P256DH string `json:"p256dh"`
+		Auth   string `json:"auth"`
+	} `json:"keys"`
+}
+
+// json is the subscription in one form, so that equal ones are equal as text.
+func (s subscription) json() string {
+	var text subscriptionJSON
+	text.Endpoint, text.Keys.P256DH, text.Keys.Auth = s.endpoint.String(), encode(s.key.Bytes()), encode(s.auth)
+	// Strings into memory: nothing here can fail.
+	written, _ := json.Marshal(text)
+	return string(written)
+}
+
 // Lengths of what a subscription holds, in bytes (RFC 8291, sections 3.1 and 3.2).
 const (
 	authLength  = 16
@@ -28,13 +45,7 @@ func readSubscription(text string) (subscription, error) {
 	if !isSubscription(text) {
 		return subscription{}, errors.New("it is not JSON")
 	}
-	var given struct {
-		Endpoint string `json:"endpoint"`
-		Keys     struct {
-			P256DH string `json:"p256dh"`
-			Auth   string `json:"auth"`
-		} `json:"keys"`
-	}
+	var given subscriptionJSON
 	if err := json.Unmarshal([]byte(text), &given); err != nil {
 		return subscription{}, errors.New("it is not JSON")
 	}

@@ -94,17 +94,44 @@ func (w *WebPush) Server() string {
 	return "push services (public key " + key.Public() + ")"
 }
 
+// PublicKey is what a page subscribes with: applicationServerKey, in base64url.
+func (w *WebPush) PublicKey() (string, error) {
+	key, err := w.o.Key()
+	if err != nil {
+		return "", err
+	}
+	return key.Public(), nil
+}
+
+// Subscription gives a browser's subscription in the form that it is kept in, as a
+// push token. What it says of one that nothing could be sent to doesn't quote it.
+func (w *WebPush) Subscription(text string) (string, error) {
+	s, err := w.subscription(text)
+	if err != nil {
+		return "", err
+	}
+	return s.json(), nil
+}
+
+// subscription reads one that may be sent to.
+func (w *WebPush) subscription(text string) (subscription, error) {
+	s, err := readSubscription(text)
+	if err != nil {
+		return subscription{}, err
+	}
+	if !w.serves(s.endpoint.Hostname()) {
+		return subscription{}, errors.New("it names a push service that is not among those allowed")
+	}
+	if err := w.o.Client.CheckURL(s.endpoint.String()); err != nil {
+		return subscription{}, fmt.Errorf("its endpoint: %w", err)
+	}
+	return s, nil
+}
+
 // Check refuses what no push service would take. What it says doesn't quote it.
 func (w *WebPush) Check(m channels.Message) error {
-	to, err := readSubscription(m.To)
-	if err != nil {
+	if _, err := w.subscription(m.To); err != nil {
 		return fmt.Errorf("webpush: the recipient's subscription: %w", err)
-	}
-	if !w.serves(to.endpoint.Hostname()) {
-		return errors.New("webpush: the recipient's subscription names a push service that is not among those allowed")
-	}
-	if err := w.o.Client.CheckURL(to.endpoint.String()); err != nil {
-		return fmt.Errorf("webpush: the subscription's endpoint: %w", err)
 	}
 	if !identifier.MatchString(m.ID) {
 		return fmt.Errorf("webpush: %w", errID)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/channels/push"
+	"github.com/belltower/belltower/httpapi"
 )
 
 // fcmSettings say as whom Firebase Cloud Messaging carries pushes; no account: it
@@ -24,7 +25,9 @@ func (f *fcmSettings) flags() []setting {
 type webPushSettings struct {
 	contact, services string
 
-	key *vapidFile // what check has made of them; nil: none is needed
+	// What check has made of them; nil: none is needed.
+	key     *vapidFile
+	channel *push.WebPush
 }
 
 // browsersServices are the push services of the browsers that there are.
@@ -65,7 +68,7 @@ func (s *settings) checkPush() error {
 // checkWebPush reads the settings of web push; nil: it isn't set.
 func (s *settings) checkWebPush() (*push.WebPush, error) {
 	w := &s.providers.webPush
-	if w.key = nil; w.contact == "" {
+	if w.key, w.channel = nil, nil; w.contact == "" {
 		return nil, nil
 	}
 	var services []string
@@ -79,8 +82,17 @@ func (s *settings) checkWebPush() (*push.WebPush, error) {
 	if err != nil {
 		return nil, s.refuse("webpush-contact", "%w", err)
 	}
-	w.key = key
+	w.key, w.channel = key, channel
 	return channel, nil
+}
+
+// page is what the page that subscribes stands on.
+func (w *webPushSettings) page(l links) httpapi.WebPush {
+	p := httpapi.WebPush{Link: l.link, ReadLink: l.read}
+	if w.channel != nil {
+		p.PublicKey, p.Subscription = w.channel.PublicKey, w.channel.Subscription
+	}
+	return p
 }
 
 // checkFCM reads the settings of Firebase Cloud Messaging; nil: it isn't set.

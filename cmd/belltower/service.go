@@ -108,10 +108,10 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	if v.lease, err = joinOthers(ctx, log, ring, v.channels, logger); err != nil {
 		return nil, err
 	}
-	links := optOutLinks{digest: ring.Digest, base: s.publicURL}
+	optOut, pushes := optOutLinks(ring.Digest, s.publicURL), pushLinks(ring.Digest, s.publicURL)
 	if v.reminders, err = reminders.New(reminders.Options{
 		Commands: handler, Store: log, Models: models, Channels: v.channels, Leader: v.leader(), Dir: s.data, Database: s.sharedDatabase(),
-		OptOut: links.link, Now: time.Now, Logger: logger,
+		OptOut: optOut.link, Now: time.Now, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,8 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	v.server = httpapi.Server(httpapi.New(httpapi.Options{
 		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Rebuilder: rebuilder, Channels: names(v.channels),
 		Tokens: append([]httpapi.Token{{Name: httpapi.AdminName, Value: v.token}}, s.tokens...),
-		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: links.read, TimeZones: v.zones,
+		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: optOut.read, TimeZones: v.zones,
+		WebPush: s.providers.webPush.page(pushes),
 	}))
 	if s.esdb.listen != "" {
 		if v.esdb, err = serveESDB(s.esdb, log, true); err != nil {

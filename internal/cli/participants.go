@@ -34,7 +34,7 @@ type participant struct {
 
 func (a *app) participants() *cobra.Command {
 	return group("participants", "Register participants, import them from a file, change and look at them",
-		a.listParticipants(), a.getParticipant(), a.addParticipant(), a.updateParticipant(), a.removeParticipant(), a.respond(), a.importParticipants())
+		a.listParticipants(), a.getParticipant(), a.addParticipant(), a.updateParticipant(), a.removeParticipant(), a.respond(), a.pushLink(), a.importParticipants())
 }
 
 // states say where a participant stands.
@@ -219,6 +219,31 @@ func (a *app) respond() *cobra.Command {
 			Method: http.MethodPost, Path: one("/v1/participants", args[0], "rsvp"),
 			Body: map[string]string{"response": strings.ToLower(args[1])}, Key: keyOr(*key),
 		}, a.participantDetails)
+	})
+	return cmd
+}
+
+func (a *app) pushLink() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "push-link PARTICIPANT",
+		Short: "Show the link by which a participant's browser subscribes to pushes; give it to nobody else",
+		Args:  takes("a participant's id"),
+	}
+	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, args []string) error {
+		document, err := get(ctx, c, one("/v1/participants", args[0], "push-link"))
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.raw(document)
+		}
+		link, err := decode[struct {
+			URL string `json:"url"`
+		}](document)
+		if err != nil {
+			return err
+		}
+		return a.raw([]byte(link.URL))
 	})
 	return cmd
 }

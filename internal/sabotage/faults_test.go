@@ -165,7 +165,13 @@ var faults = []fault{
 		"a name is called wherever it leads", "channels/outgoing/guard.go",
 		`if err != nil || !strings.HasPrefix(network, "tcp") || !permits(to.Addr()) {`,
 		`if permits(to.Addr()); err != nil || !strings.HasPrefix(network, "tcp") {`,
-		[][]string{{"channels/outgoing", "^TestNamesAreJudgedByTheirAddresses$"}, {"channels/webhook", "^TestContract$"}},
+		[][]string{{"channels/outgoing", "^TestNamesAreJudgedByTheirAddresses$"}, {"channels/outgoing", "^TestRebinding$"}, {"channels/webhook", "^TestContract$"}},
+	},
+	{
+		"a proxy of the environment makes the calls", "channels/outgoing/outgoing.go",
+		"			DialContext:            dialer.DialContext,",
+		"			DialContext:            dialer.DialContext, Proxy: http.ProxyFromEnvironment,",
+		[][]string{{"channels/outgoing", "^TestNoProxyOfTheEnvironment$"}},
 	},
 	{
 		"a lost answer is taken for a refusal", "channels/outgoing/outgoing.go",

@@ -12,7 +12,7 @@ import (
 	"github.com/belltower/belltower/httpapi"
 )
 
-func TestOptOutLinks(t *testing.T) {
+func TestLinks(t *testing.T) {
 	keyed := func(key string) func(string, []byte) []byte {
 		return func(purpose string, data []byte) []byte {
 			mac := hmac.New(sha256.New, []byte(key+purpose))
@@ -20,7 +20,7 @@ func TestOptOutLinks(t *testing.T) {
 			return mac.Sum(nil)
 		}
 	}
-	ours := optOutLinks{digest: keyed("ours"), base: "https://bells.example.org/sub/"}
+	ours := optOutLinks(keyed("ours"), "https://bells.example.org/sub/")
 	event, participant := uuid.NewString(), uuid.NewString()
 	link := ours.link(event, participant)
 	token, ok := strings.CutPrefix(link, "https://bells.example.org/sub/v1/opt-out/")
@@ -28,10 +28,12 @@ func TestOptOutLinks(t *testing.T) {
 	require.Equal(t, link, ours.link(event, participant), "the same in every message")
 	got, ok := ours.read(token)
 	require.True(t, ok)
-	require.Equal(t, httpapi.OptOutLink{EventID: event, ParticipantID: participant}, got)
+	require.Equal(t, httpapi.Link{EventID: event, ParticipantID: participant}, got)
 
-	_, ok = optOutLinks{digest: keyed("theirs")}.read(token)
+	_, ok = optOutLinks(keyed("theirs"), "").read(token)
 	require.False(t, ok, "another's key")
+	_, ok = pushLinks(keyed("ours"), "").read(token)
+	require.False(t, ok, "for another purpose")
 	for i := range token {
 		forged := []byte(token)
 		if forged[i]++; forged[i] == '_'+1 || forged[i] == '-'+1 {
@@ -44,5 +46,5 @@ func TestOptOutLinks(t *testing.T) {
 		_, ok := ours.read(wrong)
 		require.False(t, ok, wrong)
 	}
-	require.Empty(t, optOutLinks{digest: keyed("ours")}.link(event, participant), "without a public URL there is none")
+	require.Empty(t, optOutLinks(keyed("ours"), "").link(event, participant), "without a public URL there is none")
 }
