@@ -254,15 +254,6 @@ func (t *table) rows(ctx context.Context, where string, args ...any) ([]row, err
 	return rows, err
 }
 
-// openOf gives what is open for a participant of an event.
-func (t *table) openOf(ctx context.Context, event, participant string) ([]Open, error) {
-	open, err := t.openOfThese(ctx, event, []string{participant})
-	if err != nil {
-		return nil, err
-	}
-	return open[0], nil
-}
-
 // openOfThese gives what is open for each of some participants of an event.
 func (t *table) openOfThese(ctx context.Context, event string, participants []string) ([][]Open, error) {
 	at := make(map[string]int, len(participants))

@@ -454,3 +454,18 @@ func TestTablesOfAnotherVersion(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
+
+// openOf gives what is open for a participant of an event.
+func (t *table) openOf(ctx context.Context, event, participant string) ([]Open, error) {
+	open, err := t.openOfThese(ctx, event, []string{participant})
+	if err != nil {
+		return nil, err
+	}
+	return open[0], nil
+}
+
+// allPutOff names the events that are put off.
+func (t *table) allPutOff() (events []string, err error) {
+	err = t.query(context.Background(), "SELECT event FROM {putoff} ORDER BY event", nil, func(c columns) { events = append(events, c.text(0)) })
+	return events, err
+}
