@@ -37,8 +37,8 @@ func (e *Event) announcementMade(f events.AnnouncementMade, at Stamp) {
 		ID: f.AnnouncementID, Message: f.Message, SendAt: f.SendAt, Channels: f.Channels,
 		Audience: f.Audience, Made: at,
 	}
-	for _, p := range e.inOrder {
-		if p != nil && reaches(f.Audience, p) {
+	for n := range e.inOrder {
+		if p := e.at(int32(n)); p != nil && reaches(f.Audience, p) {
 			a.members.add(p.Ordinal)
 			a.Size++
 		}

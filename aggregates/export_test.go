@@ -8,3 +8,10 @@ func (e *Event) Opened() *Event {
 	e.contacts = nil
 	return e
 }
+
+// InPartsOf has snapshots made in parts of so many participants until the end is called.
+func InPartsOf(n int) (end func()) {
+	before := partSize
+	partSize = n
+	return func() { partSize = before }
+}

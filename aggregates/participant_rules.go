@@ -48,9 +48,9 @@ func (e *Event) Register(participantID string, c ContactFields, now Now) ([]even
 
 // taken tells whether somebody on the event has one of these.
 func (e *Event) taken(participantID, userID, digest string) bool {
-	_, id := e.byID[participantID]
-	_, user := e.byUser[userID]
-	_, address := e.byDigest[digest]
+	_, id := e.named(idName, participantID)
+	_, user := e.named(userName, userID)
+	_, address := e.named(digestName, digest)
 	return id || user || address
 }
 
@@ -100,7 +100,7 @@ func (e *Event) ChangeContact(participantID string, c ContactPatch, now Now) ([]
 	if err := applyContact(&next, c, now); err != nil {
 		return nil, err
 	}
-	if other, ok := e.byDigest[next.EmailDigest]; ok && int(other) != p.Ordinal {
+	if other, ok := e.named(digestName, next.EmailDigest); ok && int(other) != p.Ordinal {
 		return nil, ErrDuplicateParticipant
 	}
 	if samePersonal(next.Personal, p.Contact) && slices.Equal(next.Channels, p.Channels) &&

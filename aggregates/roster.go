@@ -18,19 +18,21 @@ type roster struct {
 	byID      map[string]int32 // ordinals
 	byUser    map[string]int32
 	byDigest  map[string]int32
-	inOrder   []*Participant // by ordinal; nil where one was removed
+	inOrder   []*Participant // by ordinal; nil where one was removed, or is in an unread part
+	unread    *unread        // nil: all parts are read
+	there     int            // participants, in unread parts too
 	confirmed int
 	line      []int32 // ordinals, by Participant.Line
 	advances  advances
 
 	contacts Contacts // of those who were restored without theirs
-	failed   error    // of contacts
+	failed   error    // of contacts, or of a part that was read
 }
 
 // Participant finds one by id. What it points to must not be changed, and is
 // as of now: after the next fact, ask again.
 func (r *roster) Participant(id string) (*Participant, bool) {
-	n, ok := r.byID[id]
+	n, ok := r.named(idName, id)
 	if !ok {
 		return nil, false
 	}
@@ -44,7 +46,7 @@ func (r *roster) Participants() iter.Seq[*Participant] { return r.ParticipantsFr
 func (r *roster) ParticipantsFrom(ordinal int) iter.Seq[*Participant] {
 	return func(yield func(*Participant) bool) {
 		for n := ordinal; n < len(r.inOrder); n++ {
-			if r.inOrder[n] != nil && !yield(r.shown(r.opened(int32(n)))) {
+			if r.at(int32(n)) != nil && !yield(r.shown(r.opened(int32(n)))) {
 				return
 			}
 		}
@@ -54,7 +56,7 @@ func (r *roster) ParticipantsFrom(ordinal int) iter.Seq[*Participant] {
 // Line are those who wait behind a place, the first of the line first.
 func (r *roster) Line(behind int64) iter.Seq[*Participant] {
 	return func(yield func(*Participant) bool) {
-		from := sort.Search(len(r.line), func(i int) bool { return r.inOrder[r.line[i]].Line > behind })
+		from := sort.Search(len(r.line), func(i int) bool { return r.at(r.line[i]).Line > behind })
 		for _, n := range r.line[from:] {
 			if !yield(r.shown(r.opened(n))) {
 				return
@@ -79,7 +81,7 @@ func (r *roster) shown(p *Participant) *Participant {
 }
 
 // ParticipantCount is how many are on the event, whatever their status.
-func (r *roster) ParticipantCount() int { return len(r.byID) }
+func (r *roster) ParticipantCount() int { return r.there }
 
 // ConfirmedCount is how many have a seat.
 func (r *roster) ConfirmedCount() int { return r.confirmed }
@@ -99,7 +101,7 @@ func (r *roster) Place(p *Participant) int {
 }
 
 func (r *roster) place(p *Participant) (int, bool) {
-	i := sort.Search(len(r.line), func(i int) bool { return r.inOrder[r.line[i]].Line >= p.Line })
+	i := sort.Search(len(r.line), func(i int) bool { return r.at(r.line[i]).Line >= p.Line })
 	return i, i < len(r.line) && int(r.line[i]) == p.Ordinal
 }
 
@@ -117,7 +119,7 @@ func (e *Event) promotions(capacity, confirmed int) []events.Fact {
 	}
 	var facts []events.Fact
 	for _, ordinal := range e.line[:n] {
-		facts = append(facts, events.ParticipantPromoted{EventID: e.ID, ParticipantID: e.inOrder[ordinal].ID})
+		facts = append(facts, events.ParticipantPromoted{EventID: e.ID, ParticipantID: e.at(ordinal).ID})
 	}
 	return facts
 }
@@ -133,7 +135,7 @@ func (e *Event) PromoteWaiting() ([]events.Fact, error) {
 
 // change puts a participant there anew, changed at at, and gives what of it may be written to.
 func (r *roster) change(id string, at Stamp) (p *Participant, ok bool) {
-	n, ok := r.byID[id]
+	n, ok := r.named(idName, id)
 	if !ok {
 		return nil, false
 	}
@@ -154,6 +156,7 @@ func (r *roster) registered(f events.ParticipantRegistered, at Stamp) {
 	p.contact(f.Personal, f.Channels, f.TimeZone, f.Locale, f.EmailDigest, at)
 	n := int32(p.Ordinal)
 	r.inOrder = append(r.inOrder, p)
+	r.there++
 	r.byID[p.ID], r.byUser[p.UserID] = n, n
 	if p.EmailDigest != "" {
 		r.byDigest[p.EmailDigest] = n
@@ -216,7 +219,7 @@ func (r *roster) optedIn(id string, at Stamp) {
 }
 
 func (r *roster) promoted(id string, at Stamp) {
-	if n, ok := r.byID[id]; !ok || r.inOrder[n].Status != Waitlisted {
+	if n, ok := r.named(idName, id); !ok || r.inOrder[n].Status != Waitlisted {
 		return
 	}
 	p, _ := r.change(id, at)
@@ -231,6 +234,7 @@ func (r *roster) removed(id string, at Stamp) {
 	}
 	r.release(p, at)
 	r.inOrder[p.Ordinal] = nil
+	r.there--
 	delete(r.byID, id)
 	forget(r.byUser, p.UserID, p)
 	forget(r.byDigest, p.EmailDigest, p)
@@ -265,7 +269,7 @@ func (r *roster) leaveLine(p *Participant, at Stamp) {
 	}
 	before, behind := int64(0), i < len(r.line)-1
 	if i > 0 {
-		before = r.inOrder[r.line[i-1]].Line
+		before = r.at(r.line[i-1]).Line
 	}
 	r.advances.left(p.Line, before, behind, at)
 	if i == 0 {

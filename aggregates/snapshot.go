@@ -3,11 +3,9 @@ package aggregates
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/belltower/belltower/events"
 )
@@ -15,10 +13,10 @@ import (
 // EventSnapshotVersion is that of the form in which an Event is kept. It
 // changes with the form, and with what Evolve makes of the same facts: a
 // snapshot of another version is of no use.
-const EventSnapshotVersion = 1
+const EventSnapshotVersion = 2
 
-// partSize is how many ordinals have a part of a snapshot of their own.
-const partSize = 1024
+// partSize is how many ordinals have a part of a snapshot of their own. Only tests change it.
+var partSize = 1024
 
 // PartID names a part of a snapshot by what is in it.
 type PartID [16]byte
@@ -38,8 +36,9 @@ type Part struct {
 
 // FrozenEvent is an Event as it was once: it doesn't change with it.
 type FrozenEvent struct {
-	event Event
-	parts []PartID // once Parts has told them
+	event  Event
+	unread []Part   // of those that were restored and not read until then, by number
+	parts  []PartID // once Parts has told them
 }
 
 // Freeze keeps e as it is now. It copies no participants, as they don't change.
@@ -47,6 +46,9 @@ func (e *Event) Freeze() *FrozenEvent {
 	f := &FrozenEvent{event: *e}
 	f.event.Reminders, f.event.Announcements = slices.Clone(e.Reminders), slices.Clone(e.Announcements)
 	f.event.roster = roster{inOrder: slices.Clone(e.inOrder), advances: slices.Clone(e.advances)}
+	if e.unread != nil {
+		f.unread = slices.Clone(e.unread.parts)
+	}
 	return f
 }
 
@@ -63,21 +65,40 @@ func (e *Event) Err() error { return e.failed }
 func (f *FrozenEvent) Parts(before *FrozenEvent) []Part {
 	var parts []Part
 	for from := 0; from < len(f.event.inOrder); from += partSize {
-		to := min(from+partSize, len(f.event.inOrder))
-		now := f.event.inOrder[from:to]
-		if before != nil && len(before.event.inOrder) >= to && (to-from == partSize || len(before.event.inOrder) == to) &&
-			slices.Equal(now, before.event.inOrder[from:to]) && len(before.parts) > len(parts) {
-			parts = append(parts, Part{ID: before.parts[len(parts)]})
-			continue
+		part, to := from/partSize, min(from+partSize, len(f.event.inOrder))
+		one := f.unreadPart(part)
+		if one.Data == nil && !f.sameSince(before, from, to) {
+			data := encodePart(f.event.ID, from, f.event.inOrder[from:to])
+			one = Part{ID: PartIDOf(data), Data: data}
 		}
-		data := encodeParticipants(f.event.ID, from, now)
-		parts = append(parts, Part{ID: PartIDOf(data), Data: data})
+		if before != nil && part < len(before.parts) && (one.Data == nil || one.ID == before.parts[part]) {
+			one = Part{ID: before.parts[part]}
+		}
+		parts = append(parts, one)
 	}
 	f.parts = make([]PartID, len(parts))
 	for i, p := range parts {
 		f.parts[i] = p.ID
 	}
 	return parts
+}
+
+// unreadPart is a part that was not read; without data where it was.
+func (f *FrozenEvent) unreadPart(part int) Part {
+	if part < len(f.unread) {
+		return f.unread[part]
+	}
+	return Part{}
+}
+
+// sameSince tells whether the participants of some ordinals were the same before.
+func (f *FrozenEvent) sameSince(before *FrozenEvent, from, to int) bool {
+	if before == nil || len(before.event.inOrder) < to || to-from < partSize && len(before.event.inOrder) > to {
+		return false
+	}
+	part := from / partSize
+	return part < len(before.parts) && before.unreadPart(part).Data == nil &&
+		slices.Equal(f.event.inOrder[from:to], before.event.inOrder[from:to])
 }
 
 // Head gives all of the snapshot but its parts.
@@ -140,9 +161,9 @@ func (f *FrozenEvent) Head() []byte {
 // event's stream. Where the key was erased, it has nothing but the key's number.
 type Contacts func(participantID string, revision int64) (events.Personal, error)
 
-// Restore makes e, which must be new, what was frozen, but for the contacts: they are
-// read when they are asked for. An error leaves e unusable.
-func (e *Event) Restore(head []byte, parts [][]byte, contacts Contacts) error {
+// Restore makes e, which must be new, what was frozen. Participants are read when somebody asks
+// for them, and so are their contacts; Err tells where that failed. An error leaves e unusable.
+func (e *Event) Restore(head []byte, parts []Part, contacts Contacts) error {
 	r := decoder{b: string(head)}
 	e.ID, e.Title, e.Description = r.id(), r.text(), r.text()
 	e.StartTime, e.EndTime, e.TimeZone, e.LocalStart, e.LocalEnd = r.time(), r.time(), r.text(), r.text(), r.text()
@@ -177,65 +198,56 @@ func (e *Event) Restore(head []byte, parts [][]byte, contacts Contacts) error {
 	return e.restoreRoster(ordinals, parts, contacts)
 }
 
-func (e *Event) restoreRoster(ordinals int, parts [][]byte, contacts Contacts) error {
+func (e *Event) restoreRoster(ordinals int, parts []Part, contacts Contacts) error {
 	e.contacts = contacts
 	if ordinals == 0 {
 		return nil
 	}
-	e.inOrder = make([]*Participant, ordinals)
-	var reading errgroup.Group // that it is done side by side changes nothing but the time it takes
-	for i, data := range parts {
-		reading.Go(func() error {
-			from := i * partSize
-			if err := decodeParticipants(data, e.ID, from, e.inOrder[from:min(from+partSize, ordinals)]); err != nil {
-				return fmt.Errorf("part %d: %w", i, err)
+	headers, sums := make([]partHeader, len(parts)), 0
+	for i, p := range parts {
+		var err error
+		if headers[i], err = readPartHeader(p.Data); err != nil {
+			return fmt.Errorf("part %d: %w", i, err)
+		}
+		sums += len(headers[i].sums) / 4
+	}
+	r := &e.roster
+	r.inOrder = make([]*Participant, ordinals)
+	r.byID, r.byUser, r.byDigest = map[string]int32{}, map[string]int32{}, map[string]int32{}
+	r.unread = &unread{eventID: e.ID, parts: slices.Clone(parts), left: len(parts), names: newNameTable(sums)}
+	var line []waiting
+	for i, h := range headers {
+		r.there, r.confirmed = r.there+h.there, r.confirmed+h.confirmed
+		for _, w := range h.waiting {
+			if w.offset += i * partSize; w.offset >= ordinals {
+				return fmt.Errorf("part %d: %w", i, ErrSnapshot)
 			}
-			return nil
-		})
-	}
-	if err := reading.Wait(); err != nil {
-		return err
-	}
-	var indexing sync.WaitGroup
-	for index, name := range map[*map[string]int32]func(*Participant) string{
-		&e.byID:     func(p *Participant) string { return p.ID },
-		&e.byUser:   func(p *Participant) string { return p.UserID },
-		&e.byDigest: func(p *Participant) string { return p.EmailDigest },
-	} {
-		indexing.Go(func() { *index = indexed(e.inOrder, name) })
-	}
-	for _, p := range e.inOrder {
-		switch {
-		case p == nil:
-		case p.Status == Confirmed:
-			e.confirmed++
-		case p.Status == Waitlisted:
-			e.line = append(e.line, int32(p.Ordinal))
+			line = append(line, w)
 		}
 	}
-	slices.SortFunc(e.line, func(a, b int32) int { return cmp.Compare(e.inOrder[a].Line, e.inOrder[b].Line) })
-	indexing.Wait()
-	return nil
-}
-
-// indexed numbers those who are there by a name of theirs, where they have one.
-func indexed(list []*Participant, name func(*Participant) string) map[string]int32 {
-	index := make(map[string]int32, len(list))
-	for _, p := range list {
-		if p == nil {
-			continue
-		}
-		if s := name(p); s != "" {
-			index[s] = int32(p.Ordinal)
+	slices.SortFunc(line, func(a, b waiting) int { return cmp.Compare(a.line, b.line) })
+	for _, w := range line {
+		r.line = append(r.line, int32(w.offset))
+	}
+	names := r.unread.names
+	for i, h := range headers {
+		for sums := h.sums; len(sums) > 0; sums = sums[4:] {
+			if !names.put(binary.BigEndian.Uint32(sums), i) {
+				r.read(i)
+				break
+			}
 		}
 	}
-	return index
+	if ordinals%partSize > 0 { // the next one to come is in this part
+		r.read(len(parts) - 1)
+	}
+	return r.failed
 }
 
 // opened is the participant of an ordinal with the contact read.
 func (r *roster) opened(n int32) *Participant {
-	p := r.inOrder[n]
-	if !p.unread {
+	p := r.at(n)
+	if !p.unread || r.failed != nil {
 		return p
 	}
 	contact, err := r.contacts(p.ID, p.contacted)

@@ -54,11 +54,9 @@ var errUntil = errors.New("until")
 // fact that is in it; trust lets it begin with a snapshot.
 func fold[T any, S State[T]](ctx context.Context, h *Handler, name string, until Until, trust bool) (S, int64, error) {
 	state, last := S(new(T)), eventstore.NoStream
-	page, err := h.o.Store.ReadStream(ctx, name, 0, h.page)
-	if err == nil && trust && len(page) == h.page {
-		if r, ok := restore[T, S](ctx, h, name, until); ok {
-			state, last, page = r.state, r.last, r.page
-		}
+	page, r, ok, err := beginning[T, S](ctx, h, name, until, trust)
+	if ok {
+		state, last = r.state, r.last
 	}
 	if err == nil {
 		err = h.readOn(ctx, name, page, func(r eventstore.Record, f events.Fact, m events.Metadata) error {
@@ -87,6 +85,31 @@ func fold[T any, S State[T]](ctx context.Context, h *Handler, name string, until
 // pageSize is how many records are read at once. No shorter stream has a
 // snapshot, and none is made for fewer facts.
 const pageSize = 1000
+
+// probeSize is how many records of a stream are read before it is looked for a snapshot
+// of it: most streams are shorter.
+const probeSize = 64
+
+// beginning gives the first records of a stream; or a snapshot of it, where trust lets it
+// begin with one, and the records that readOn is to go on with.
+func beginning[T any, S State[T]](ctx context.Context, h *Handler, name string, until Until, trust bool) (page []eventstore.Record, r restored[S], ok bool, err error) {
+	probe := min(probeSize, h.page)
+	page, err = h.o.Store.ReadStream(ctx, name, 0, probe)
+	if err != nil || len(page) < probe {
+		return page, r, false, err
+	}
+	if trust {
+		if r, ok = restore[T, S](ctx, h, name, until); ok {
+			return r.page, r, true, nil
+		}
+	}
+	if probe < h.page {
+		var more []eventstore.Record
+		more, err = h.o.Store.ReadStream(ctx, name, int64(probe), h.page-probe)
+		page = append(page, more...)
+	}
+	return page, r, false, err
+}
 
 // readOn hands over the facts of a page, and of those behind it.
 func (h *Handler) readOn(ctx context.Context, name string, page []eventstore.Record, each func(eventstore.Record, events.Fact, events.Metadata) error) error {

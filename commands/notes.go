@@ -1,11 +1,14 @@
 package commands
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/belltower/belltower/aggregates"
@@ -32,10 +35,11 @@ type note struct {
 }
 
 // notes are all that a stream remembers of keyed requests, in their order.
-// Notes are only ever added, so that the list as it was can be kept beside it.
+// Notes are only ever added, so that they can be kept as they were beside it.
 type notes struct {
-	list  []note
-	byKey map[digest]int32
+	parts []aggregates.Part // of the first ones, as they were read from a snapshot
+	list  []note            // those behind them
+	byKey map[digest]int32  // of list
 }
 
 func (n *notes) add(r events.Request, revision int64, at time.Time) {
@@ -51,74 +55,111 @@ func (n *notes) put(one note) {
 }
 
 func (n *notes) find(key string) (note, bool) {
-	if len(n.list) == 0 {
+	if len(n.list)+len(n.parts) == 0 {
 		return note{}, false
 	}
-	i, ok := n.byKey[digestOf(key)]
-	if !ok {
-		return note{}, false
+	d := digestOf(key)
+	if i, ok := n.byKey[d]; ok {
+		return n.list[i], true
 	}
-	return n.list[i], true
+	for _, p := range n.parts {
+		if one, ok := findNote(p.Data, d); ok {
+			return one, true
+		}
+	}
+	return note{}, false
+}
+
+// len is how many there are.
+func (n *notes) len() int { return len(n.parts)*notesInPart + len(n.list) }
+
+// frozen is n as it is now: it doesn't change with it.
+func (n *notes) frozen() notes {
+	return notes{parts: n.parts, list: n.list[:len(n.list):len(n.list)]}
 }
 
 // notesInPart is how many notes have a part of a snapshot of their own.
 const notesInPart = 1024
 
-// grow makes room for so many more.
-func (n *notes) grow(more int) {
-	n.list = slices.Grow(n.list, more)
-	if n.byKey == nil {
-		n.byKey = make(map[digest]int32, more)
-	}
-}
-
-// noteParts gives the parts of a snapshot that list makes; those of the first whole
+// inParts gives the parts of a snapshot that n makes; those of the first whole
 // parts before are known by their ids.
-func noteParts(list []note, before []aggregates.PartID, notesBefore int) []aggregates.Part {
-	var parts []aggregates.Part
-	for from := 0; from < len(list); from += notesInPart {
-		if n := len(parts); from+notesInPart <= notesBefore && n < len(before) {
-			parts = append(parts, aggregates.Part{ID: before[n]})
+func (n *notes) inParts(before []aggregates.PartID, notesBefore int) []aggregates.Part {
+	whole := notesBefore / notesInPart
+	parts := make([]aggregates.Part, 0, n.len()/notesInPart+1)
+	for _, p := range n.parts {
+		if i := len(parts); i < whole && i < len(before) && before[i] == p.ID {
+			p.Data = nil
+		}
+		parts = append(parts, p)
+	}
+	for list := range slices.Chunk(n.list, notesInPart) {
+		if i := len(parts); i < whole && i < len(before) {
+			parts = append(parts, aggregates.Part{ID: before[i]})
 			continue
 		}
-		data := encodeNotes(list[from:min(from+notesInPart, len(list))])
+		data := encodeNotes(list)
 		parts = append(parts, aggregates.Part{ID: aggregates.PartIDOf(data), Data: data})
 	}
 	return parts
 }
 
+// noteSize is how many bytes a note takes in a part, in which they stand in the order
+// of their keys: one is found without reading the others.
+const noteSize = 16 + 16 + 8 + 8
+
 func encodeNotes(list []note) []byte {
-	data := make([]byte, 0, 40*len(list))
-	revision, at := int64(0), int64(0)
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b note) int { return bytes.Compare(a.key[:], b.key[:]) })
+	data := make([]byte, 0, noteSize*len(list))
 	for _, n := range list {
 		data = append(append(data, n.key[:]...), n.body[:]...)
-		data = binary.AppendVarint(data, n.revision-revision)
-		data = binary.AppendVarint(data, n.at.UnixMicro()-at)
-		revision, at = n.revision, n.at.UnixMicro()
+		data = binary.BigEndian.AppendUint64(data, uint64(n.revision))
+		data = binary.BigEndian.AppendUint64(data, uint64(n.at.UnixMicro()))
 	}
 	return data
 }
 
+// noteAt reads note i of a part.
+func noteAt(data []byte, i int) (n note) {
+	data = data[i*noteSize:]
+	copy(n.key[:], data)
+	copy(n.body[:], data[16:])
+	n.revision = int64(binary.BigEndian.Uint64(data[32:]))
+	n.at = time.UnixMicro(int64(binary.BigEndian.Uint64(data[40:]))).UTC()
+	return n
+}
+
+func findNote(data []byte, key digest) (note, bool) {
+	keyAt := func(i int) []byte { return data[i*noteSize : i*noteSize+len(key)] }
+	count := len(data) / noteSize
+	i := sort.Search(count, func(i int) bool { return bytes.Compare(keyAt(i), key[:]) >= 0 })
+	if i == count || !bytes.Equal(keyAt(i), key[:]) {
+		return note{}, false
+	}
+	return noteAt(data, i), true
+}
+
 var errNotes = errors.New("not a list of keyed requests")
 
-func decodeNotes(data []byte, each func(note)) error {
-	revision, at := int64(0), int64(0)
-	for len(data) > 0 {
-		var one note
-		if len(data) < len(one.key)+len(one.body) {
-			return errNotes
+// notesOf are the notes in the parts of a snapshot.
+func notesOf(parts []aggregates.Part) (n notes, err error) {
+	for i, p := range parts {
+		count := len(p.Data) / noteSize
+		switch {
+		case count*noteSize != len(p.Data), count > notesInPart, count < notesInPart && i < len(parts)-1:
+			return notes{}, errNotes
+		case count == notesInPart:
+			n.parts = append(n.parts, p)
+			continue
 		}
-		data = data[copy(one.key[:], data):]
-		data = data[copy(one.body[:], data):]
-		for _, to := range []*int64{&revision, &at} {
-			more, n := binary.Varint(data)
-			if n <= 0 {
-				return errNotes
-			}
-			*to, data = *to+more, data[n:]
+		list := make([]note, count)
+		for i := range list {
+			list[i] = noteAt(p.Data, i)
 		}
-		one.revision, one.at = revision, time.UnixMicro(at).UTC()
-		each(one)
+		slices.SortFunc(list, func(a, b note) int { return cmp.Compare(a.revision, b.revision) })
+		for _, one := range list {
+			n.put(one)
+		}
 	}
-	return nil
+	return n, nil
 }

@@ -92,7 +92,7 @@ func (s *stream[T, S]) keepSnapshot() {
 	}
 	m := making{
 		stream: s.name, revision: s.last, id: s.lastID, latest: s.latest, cost: s.cost.Load(),
-		event: state.Freeze(), notes: s.noted.list[:len(s.noted.list):len(s.noted.list)],
+		event: state.Freeze(), notes: s.noted.frozen(),
 	}
 	s.since, s.distrusted = 0, false
 	s.keeps = true

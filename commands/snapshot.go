@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/events"
@@ -43,7 +46,7 @@ type Snapshot struct {
 }
 
 // formVersion is that of what this package adds to the form of a state.
-const formVersion = 1
+const formVersion = 2
 
 // SnapshotVersion is the version of the snapshots of events.
 const SnapshotVersion int64 = formVersion<<32 | aggregates.EventSnapshotVersion
@@ -51,7 +54,7 @@ const SnapshotVersion int64 = formVersion<<32 | aggregates.EventSnapshotVersion
 // snapshots are made of such states.
 type frozen interface {
 	Freeze() *aggregates.FrozenEvent
-	Restore(head []byte, parts [][]byte, contacts aggregates.Contacts) error
+	Restore(head []byte, parts []aggregates.Part, contacts aggregates.Contacts) error
 	// Err tells why the state can't be gone on with: what it was restored from
 	// doesn't lead to what stands in the log.
 	Err() error
@@ -95,7 +98,7 @@ type making struct {
 	latest   time.Time
 	cost     int64
 	event    *aggregates.FrozenEvent
-	notes    []note
+	notes    notes
 }
 
 // save writes the snapshot, resting on the one before where that is still there.
@@ -114,8 +117,8 @@ func (m making) saveOn(ctx context.Context, to Snapshots, before *kept) (*kept, 
 	if before != nil {
 		frozenBefore, noteIDs, notesBefore = before.event, before.noteParts, before.notes
 	}
-	k := &kept{event: m.event, notes: len(m.notes)}
-	s := Snapshot{Version: SnapshotVersion, Revision: m.revision, At: m.latest, Parts: noteParts(m.notes, noteIDs, notesBefore)}
+	k := &kept{event: m.event, notes: m.notes.len()}
+	s := Snapshot{Version: SnapshotVersion, Revision: m.revision, At: m.latest, Parts: m.notes.inParts(noteIDs, notesBefore)}
 	for _, p := range s.Parts {
 		k.noteParts = append(k.noteParts, p.ID)
 	}
@@ -165,7 +168,6 @@ type restored[S any] struct {
 	state S
 	last  int64
 	page  []eventstore.Record // the fact at last, which is in the state, and those behind it
-	parts [][]byte            // of the notes
 }
 
 // restore gives the state of a stream from its newest snapshot up to a point.
@@ -206,17 +208,16 @@ func (r *restored[S]) from(ctx context.Context, h *Handler, name string, s Snaps
 	if noteParts < 0 || noteParts > len(s.Parts) {
 		return errSnapshotHead
 	}
-	data := make([][]byte, len(s.Parts))
-	for i, p := range s.Parts {
-		if aggregates.PartIDOf(p.Data) != p.ID {
-			return fmt.Errorf("part %d is damaged", i)
-		}
-		data[i] = p.Data
-	}
-	if err := state.Restore(rest, data[noteParts:], h.contacts(name)); err != nil {
+	if err := undamaged(s.Parts); err != nil {
 		return err
 	}
-	r.making, r.last, r.parts = head, s.Revision, data[:noteParts]
+	if err := state.Restore(rest, s.Parts[noteParts:], h.contacts(name)); err != nil {
+		return err
+	}
+	r.making, r.last = head, s.Revision
+	if r.notes, err = notesOf(s.Parts[:noteParts]); err != nil {
+		return err
+	}
 	r.revision = s.Revision
 	if r.page, err = h.o.Store.ReadStream(ctx, name, s.Revision, h.page); err != nil {
 		return err
@@ -225,6 +226,23 @@ func (r *restored[S]) from(ctx context.Context, h *Handler, name string, s Snaps
 		return errors.New("it is of another log, or of one that was put back to an earlier state")
 	}
 	return nil
+}
+
+// undamaged tells whether parts are what they are named by, a share on each processor.
+func undamaged(parts []aggregates.Part) error {
+	var checking errgroup.Group
+	share := max(1, (len(parts)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	for some := range slices.Chunk(parts, share) {
+		checking.Go(func() error {
+			for _, p := range some {
+				if aggregates.PartIDOf(p.Data) != p.ID {
+					return fmt.Errorf("the part %x is damaged", p.ID)
+				}
+			}
+			return nil
+		})
+	}
+	return checking.Wait()
 }
 
 // contacts reads the contacts of participants where they stand in a stream.

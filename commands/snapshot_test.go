@@ -240,7 +240,7 @@ func TestSnapshotsOfNoUse(t *testing.T) {
 				}
 				m.id = uuid.New()
 				e := new(aggregates.Event)
-				if err := e.Restore(rest, [][]byte{one.Parts[notes].Data}, nil); err != nil {
+				if err := e.Restore(rest, one.Parts[notes:], nil); err != nil {
 					panic(err)
 				}
 				m.event = e.Freeze()

@@ -403,34 +403,20 @@ func (s *stream[T, S]) begin(ctx context.Context) ([]eventstore.Record, error) {
 	if s.state != nil {
 		return s.h.o.Store.ReadStream(ctx, s.name, s.last+1, s.h.page)
 	}
-	page, err := s.h.o.Store.ReadStream(ctx, s.name, 0, s.h.page)
-	if err != nil {
-		return nil, err
-	}
 	s.state, s.last = S(new(T)), eventstore.NoStream
 	s.position, s.latest, s.noted, s.since = eventstore.Start, time.Time{}, notes{}, 0
 	s.cost.Store(0)
-	if len(page) < s.h.page || s.distrusted {
-		return page, nil
+	page, r, ok, err := beginning[T, S](ctx, s.h, s.name, Until{}, !s.distrusted)
+	if err != nil {
+		s.state = nil
+		return nil, err
 	}
-	r, ok := restore[T, S](ctx, s.h, s.name, Until{})
-	if !ok {
-		return page, nil
+	if ok {
+		s.state, s.last, s.latest, s.noted = r.state, r.last, r.latest, r.notes
+		s.keeps = true
+		s.cost.Store(r.cost)
 	}
-	var noted notes
-	if len(r.parts) > 0 {
-		noted.grow(len(r.parts) * notesInPart)
-	}
-	for _, part := range r.parts {
-		if err := decodeNotes(part, noted.put); err != nil {
-			s.h.o.Logger.Warn("a snapshot can't be used: the stream is folded from its beginning", "stream", s.name, "error", err)
-			return page, nil
-		}
-	}
-	s.state, s.last, s.latest, s.noted = r.state, r.last, r.latest, noted
-	s.keeps = true
-	s.cost.Store(r.cost)
-	return r.page, nil
+	return page, nil
 }
 
 // distrust has the state folded from the log alone.

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
-	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -57,10 +55,6 @@ type planner struct {
 	changed  chan struct{} // closed when the fields above change
 }
 
-// asked numbers when an event was asked to be planned as a whole: the first
-// time that the pass under way answers, and the first since it began (0: none).
-type asked struct{ now, again int }
-
 // Planning is an event that is being planned as a whole.
 type Planning struct {
 	EventID string `json:"event_id"`
@@ -92,56 +86,6 @@ func (p *planner) run(ctx context.Context) {
 	}
 }
 
-// start gives the place up to which all is planned, after emptying a table that
-// can't be gone on with.
-func (p *planner) start(ctx context.Context) (eventstore.Position, error) {
-	kinds := fmt.Sprint(p.kinds) // in the order of their names
-	usable, err := p.usable(ctx, kinds)
-	if err != nil {
-		return eventstore.Start, err
-	}
-	if !usable {
-		p.applying.Lock()
-		defer p.applying.Unlock()
-		return eventstore.Start, p.table.reset(kinds)
-	}
-	position, _, err := p.table.mark(markPlanned)
-	return position, err
-}
-
-// usable tells whether the table was made from this log and for these channels.
-func (p *planner) usable(ctx context.Context, kinds string) (bool, error) {
-	before, err := p.table.meta("channels")
-	if err != nil {
-		return false, fmt.Errorf("read for which channels was planned: %w", err)
-	}
-	if before != kinds {
-		if before != "" {
-			p.logger.Info("other channels are configured than before: all is planned anew", "before", before, "now", kinds)
-		}
-		return false, nil
-	}
-	for _, name := range []string{markPlanned, markApplied} {
-		position, fact, err := p.table.mark(name)
-		if err != nil {
-			p.logger.Warn("the planner's table can't be read and is built anew", "error", err)
-			return false, nil
-		}
-		if position == eventstore.Start {
-			continue
-		}
-		r, ok, err := p.store.RecordAt(ctx, position)
-		if err != nil {
-			return false, fmt.Errorf("look for the planner's place in the log: %w", err)
-		}
-		if !ok || r.ID != fact {
-			p.logger.Warn("the planner's table belongs to another log and is built anew", "position", position.String())
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
 func (p *planner) follow(ctx context.Context) error {
 	shared := p.table.shared()
 	if shared {
@@ -170,36 +114,12 @@ func (p *planner) follow(ctx context.Context) error {
 		p.leads = p.leads || shared
 		p.resume(left)
 	})
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	subscription, err := p.store.Subscribe(ctx, position)
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	batches, failed := make(chan eventstore.Batch), make(chan error, 1)
-	pumped := make(chan struct{})
-	defer func() {
-		stop()
-		<-pumped
-		if err := subscription.Close(); err != nil {
-			p.logger.Warn("close the planner's subscription", "error", err)
-		}
-	}()
-	go func() {
-		defer close(pumped)
-		for {
-			b, err := subscription.Next(ctx)
-			if err != nil {
-				failed <- err
-				return
-			}
-			select {
-			case batches <- b:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	batches, failed, end := p.pump(ctx, subscription)
+	defer end()
 	next := ""
 	var turn turn
 	for {
@@ -242,42 +162,32 @@ func (p *planner) follow(ctx context.Context) error {
 	}
 }
 
-// resume goes on with the events that the table names. p.mu is held.
-func (p *planner) resume(left []string) {
-	before := p.whole
-	p.whole, p.planning = map[string]asked{}, nil
-	for _, event := range left {
-		if a, ok := before[event]; ok {
-			p.whole[event] = a
-		} else {
-			p.ask([]string{event})
+// pump reads a subscription ahead, until end is called, which closes it.
+func (p *planner) pump(ctx context.Context, from eventstore.Subscription) (batches <-chan eventstore.Batch, failed <-chan error, end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	read, broken, pumped := make(chan eventstore.Batch), make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(pumped)
+		for {
+			b, err := from.Next(ctx)
+			if err != nil {
+				broken <- err
+				return
+			}
+			select {
+			case read <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return read, broken, func() {
+		stop()
+		<-pumped
+		if err := from.Close(); err != nil {
+			p.logger.Warn("close the planner's subscription", "error", err)
 		}
 	}
-}
-
-// ask notes that events are to be planned as a whole. p.mu is held.
-func (p *planner) ask(events []string) {
-	for _, event := range events {
-		p.asked++
-		a := p.whole[event]
-		if a.now == 0 {
-			a.now = p.asked
-		} else if a.again == 0 {
-			a.again = p.asked
-		}
-		p.whole[event] = a
-	}
-}
-
-// planned notes that an event was planned as a whole.
-func (p *planner) planned(event string) {
-	p.update(func() {
-		if a := p.whole[event]; a.again > 0 {
-			p.whole[event] = asked{now: a.again}
-		} else {
-			delete(p.whole, event)
-		}
-	})
 }
 
 // take plans what a batch touches and moves the checkpoint.
@@ -319,100 +229,6 @@ func (p *planner) take(ctx context.Context, b eventstore.Batch) error {
 	return nil
 }
 
-// applyFacts brings the table up to the facts and gathers what they touch.
-// Applied twice, they change nothing, so the checkpoint may come later.
-func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (touches, error) {
-	entries := make([]commands.Entry, len(records))
-	for i, r := range records {
-		var err error
-		if entries[i], err = p.open(ctx, r); err != nil {
-			return nil, err
-		}
-	}
-	touch, unknown, err := p.fold(ctx, entries)
-	if err != nil {
-		return nil, err
-	}
-	last := records[len(records)-1].Position
-	p.applied(last)
-	if slices.ContainsFunc(entries, func(e commands.Entry) bool { return e.Record.Stream == commands.ProcessorStream }) {
-		p.steered()
-	}
-	for _, id := range unknown {
-		n, err := commands.View(ctx, p.commands, commands.NotificationStream(id), func(n *aggregates.Notification, _ int64) aggregates.Notification { return *n })
-		if unreadable(err) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
-		touch.look(n.EventID, n.ParticipantID)
-	}
-	return touch, nil
-}
-
-// fold folds facts into the table, and tells what they touch: unknown are the
-// notifications of which only their streams tell to whom they go.
-func (p *planner) fold(ctx context.Context, entries []commands.Entry) (touch touches, unknown []string, err error) {
-	p.applying.Lock()
-	defer p.applying.Unlock()
-	open, err := p.table.foldingOf(ctx, entries)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read open notifications: %w", err)
-	}
-	touch = touches{}
-	for _, entry := range entries {
-		if id, ok := loosened(entry.Fact); ok {
-			if event, participant := open.whose(id); participant != "" {
-				touch.look(event, participant)
-			} else {
-				unknown = append(unknown, id)
-			}
-		}
-		open.apply(entry.Fact, entry.Record.Revision)
-		gather(touch, entry.Fact)
-	}
-	put, remove := open.outcome()
-	err = p.table.change(func(c change) error {
-		if err := c.keep(put, remove); err != nil {
-			return err
-		}
-		return c.setMark(markApplied, entries[len(entries)-1].Record)
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("keep open notifications: %w", err)
-	}
-	return touch, unknown, nil
-}
-
-// open decodes a record. Of a retry it gives what that makes of the notification;
-// no fact where that is over already.
-func (p *planner) open(ctx context.Context, r eventstore.Record) (commands.Entry, error) {
-	entry, err := p.commands.Open(r)
-	if err != nil {
-		return commands.Entry{}, fmt.Errorf("plan at %s: %w", r.Position, err)
-	}
-	if f, ok := entry.Fact.(events.NotificationRetried); ok {
-		// It says nothing of what is to be sent: that stands in its stream.
-		if entry.Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
-			return commands.Entry{}, err
-		}
-	}
-	return entry, nil
-}
-
-// rescheduled gives what a retry makes of a notification, nil where that is over already.
-func (p *planner) rescheduled(ctx context.Context, f events.NotificationRetried) (events.Fact, error) {
-	return commands.View(ctx, p.commands, commands.NotificationStream(f.NotificationID), func(n *aggregates.Notification, _ int64) events.Fact {
-		if n.Final() {
-			return nil
-		}
-		return events.NotificationScheduled{
-			NotificationID: n.ID, EventID: n.EventID, ParticipantID: n.ParticipantID, ReminderID: n.ReminderID,
-			AnnouncementID: n.AnnouncementID, Channel: n.Channel, ScheduledTime: n.ScheduledTime, Expires: n.Expires,
-		}
-	})
-}
-
 func (p *planner) update(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -421,40 +237,5 @@ func (p *planner) update(change func()) {
 	p.changed = make(chan struct{})
 	if p.leader != nil && p.leads && len(p.whole) == 0 {
 		p.leader.Tell(p.position)
-	}
-}
-
-// waitFor waits until all that follows from the log up to position is planned,
-// by this instance or the one that leads. What comes meanwhile is not waited for.
-func (p *planner) waitFor(ctx context.Context, position eventstore.Position) error {
-	upTo := 0 // of those asked to be planned as a whole; 0: position is still ahead
-	for {
-		var elsewhere <-chan struct{}
-		planned := true
-		if p.leader != nil {
-			elsewhere = p.leader.Changed()
-			planned = !p.leader.Planned().Before(position)
-		}
-		p.mu.Lock()
-		changed := p.changed
-		if upTo == 0 && !p.position.Before(position) {
-			upTo = p.asked + 1
-		}
-		there := upTo > 0
-		for event, a := range p.whole {
-			_, isAside := p.aside[event]
-			there = there && (a.now >= upTo || isAside)
-		}
-		there = there && (p.leads || planned)
-		p.mu.Unlock()
-		if there {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-elsewhere:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 }

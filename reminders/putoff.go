@@ -1,8 +1,6 @@
 package reminders
 
 import (
-	"context"
-
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -37,12 +35,6 @@ func (t *table) takeUp(planned eventstore.Position) (events []string, err error)
 		}
 		return c.exec("DELETE FROM {putoff}")
 	})
-	return events, err
-}
-
-// allPutOff names the events that are put off.
-func (t *table) allPutOff() (events []string, err error) {
-	err = t.query(context.Background(), "SELECT event FROM {putoff} ORDER BY event", nil, func(c columns) { events = append(events, c.text(0)) })
 	return events, err
 }
 

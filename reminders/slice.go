@@ -48,11 +48,13 @@ func (p *planner) slice(ctx context.Context, w work) error {
 	var finished bool
 	var left leftOut
 	var err error
+	by := system(w.event)
+	by.Patient = !w.fresh() // most events are planned in one go
 	if !w.checked {
-		err = p.checkSlice(ctx, &w, &left)
+		err = p.checkSlice(ctx, by, &w, &left)
 	}
-	if err == nil && w.checked { // a small event is planned in one go
-		finished, err = p.rosterSlice(ctx, &w, &left)
+	if err == nil && w.checked {
+		finished, err = p.rosterSlice(ctx, by, &w, &left)
 	}
 	if err != nil {
 		return err
@@ -80,7 +82,7 @@ func (p *planner) slice(ctx context.Context, w work) error {
 }
 
 // checkSlice cancels what is scheduled and no longer wanted.
-func (p *planner) checkSlice(ctx context.Context, w *work, left *leftOut) error {
+func (p *planner) checkSlice(ctx context.Context, by commands.Caller, w *work, left *leftOut) error {
 	rows, err := p.table.openAfter(ctx, *w, sliceSize)
 	if err != nil {
 		return fmt.Errorf("read what is open: %w", err)
@@ -105,13 +107,13 @@ func (p *planner) checkSlice(ctx context.Context, w *work, left *leftOut) error 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for _, c := range cancel {
-		group.Go(func() error { return p.do(groupCtx, c, left) })
+		group.Go(func() error { return p.do(groupCtx, by, c, left) })
 	}
 	return group.Wait()
 }
 
 // rosterSlice schedules what is wanted and not scheduled yet.
-func (p *planner) rosterSlice(ctx context.Context, w *work, left *leftOut) (finished bool, err error) {
+func (p *planner) rosterSlice(ctx context.Context, by commands.Caller, w *work, left *leftOut) (finished bool, err error) {
 	type seen struct {
 		ids     []string
 		next    int
@@ -131,7 +133,7 @@ func (p *planner) rosterSlice(ctx context.Context, w *work, left *leftOut) (fini
 	if err != nil {
 		return false, err
 	}
-	if err := p.planThese(ctx, w.event, now.ids, left); err != nil {
+	if err := p.planThese(ctx, by, w.event, now.ids, left); err != nil {
 		return false, err
 	}
 	if finished = len(now.ids) < sliceSize; finished {

@@ -1,8 +1,10 @@
 package reminders
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -254,15 +256,6 @@ func (t *table) rows(ctx context.Context, where string, args ...any) ([]row, err
 	return rows, err
 }
 
-// openOf gives what is open for a participant of an event.
-func (t *table) openOf(ctx context.Context, event, participant string) ([]Open, error) {
-	open, err := t.openOfThese(ctx, event, []string{participant})
-	if err != nil {
-		return nil, err
-	}
-	return open[0], nil
-}
-
 // openOfThese gives what is open for each of some participants of an event.
 func (t *table) openOfThese(ctx context.Context, event string, participants []string) ([][]Open, error) {
 	at := make(map[string]int, len(participants))
@@ -280,9 +273,49 @@ func (t *table) openOfThese(ctx context.Context, event string, participants []st
 	return open, err
 }
 
-// due gives the first PENDING rows of a channel that are due at now.
+// lateShare is how many of the rows that are read ahead are those that were due last.
+const lateShare = 256
+
+// due gives up to limit PENDING rows of a channel that are due at now: all, where there
+// are no more. Otherwise most of them are those that were due first, and some those that were due last, so
+// that what comes while very many wait doesn't wait for all of them. Events take turns,
+// so that one with many holds up no other.
 func (t *table) due(ctx context.Context, channel string, now time.Time, limit int) ([]row, error) {
-	return t.rows(ctx, "boot = '' AND channel = ? AND due <= ? ORDER BY due LIMIT ?", channel, now.UnixMicro(), limit)
+	late := min(lateShare, limit/4)
+	rows, err := t.rows(ctx, "boot = '' AND channel = ? AND due <= ? ORDER BY due LIMIT ?", channel, now.UnixMicro(), limit-late)
+	if err != nil || len(rows) < limit-late || late == 0 {
+		return inTurn(rows), err
+	}
+	last, err := t.rows(ctx, "boot = '' AND channel = ? AND due <= ? ORDER BY due DESC LIMIT ?", channel, now.UnixMicro(), late)
+	if err != nil {
+		return nil, err
+	}
+	first := make(map[string]bool, len(rows))
+	for _, r := range rows {
+		first[r.ID] = true
+	}
+	for _, r := range slices.Backward(last) {
+		if !first[r.ID] {
+			rows = append(rows, r)
+		}
+	}
+	return inTurn(rows), nil
+}
+
+// inTurn lets events take turns, each row of an event behind those before it.
+func inTurn(rows []row) []row {
+	turns, of := make([]int, len(rows)), map[string]int{}
+	order := make([]int, len(rows))
+	for i, r := range rows {
+		order[i], turns[i] = i, of[r.Event]
+		of[r.Event]++
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(turns[a], turns[b]) })
+	taken := make([]row, len(rows))
+	for i, n := range order {
+		taken[i] = rows[n]
+	}
+	return taken
 }
 
 // expired gives PENDING rows that were not sent in time.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/sqldb"
@@ -103,7 +104,7 @@ func TestTableKeepsRows(t *testing.T) {
 
 		ids, err := idsOf(kept.due(t.Context(), "email", atMicro(7), 4))
 		require.NoError(t, err)
-		require.Equal(t, []string{"n0000", "n0001", "n0002", "n0003"}, ids)
+		require.Equal(t, []string{"n0000", "n0001", "n0002", "n0007"}, ids, "a share is for those that were due last")
 		ids, err = idsOf(kept.due(t.Context(), "email", atMicro(7), 400))
 		require.NoError(t, err)
 		require.Equal(t, []string{"n0000", "n0001", "n0002", "n0003", "n0004", "n0006", "n0007"}, ids, "what is claimed isn't due")
@@ -453,4 +454,56 @@ func TestTablesOfAnotherVersion(t *testing.T) {
 	rows, err := kept.rows(t.Context(), "id <> ''")
 	require.NoError(t, err)
 	require.Empty(t, rows)
+}
+
+// openOf gives what is open for a participant of an event.
+func (t *table) openOf(ctx context.Context, event, participant string) ([]Open, error) {
+	open, err := t.openOfThese(ctx, event, []string{participant})
+	if err != nil {
+		return nil, err
+	}
+	return open[0], nil
+}
+
+// allPutOff names the events that are put off.
+func (t *table) allPutOff() (events []string, err error) {
+	err = t.query(context.Background(), "SELECT event FROM {putoff} ORDER BY event", nil, func(c columns) { events = append(events, c.text(0)) })
+	return events, err
+}
+
+// Whatever waits: no row is given twice or left out while there is room, each event's are in
+// their order, and no event has a second one before another's first.
+func TestEventsTakeTurns(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var rows []row
+		for i, event := range rapid.SliceOfN(rapid.IntRange(0, 3), 0, 30).Draw(t, "events") {
+			rows = append(rows, row{ID: fmt.Sprint(i), Event: fmt.Sprint(event), Attempt: i})
+		}
+		taken := inTurn(rows)
+		require.ElementsMatch(t, rows, taken)
+		had, last := map[string]int{}, map[string]int{}
+		for _, r := range taken {
+			before, ok := last[r.Event]
+			require.True(t, !ok || before < r.Attempt)
+			last[r.Event] = r.Attempt
+			for _, other := range rows {
+				require.LessOrEqual(t, had[r.Event], had[other.Event]+left(rows, other.Event, had))
+			}
+			had[r.Event]++
+		}
+	})
+}
+
+// left is large where an event has had all of its turns.
+func left(rows []row, event string, had map[string]int) int {
+	n := 0
+	for _, r := range rows {
+		if r.Event == event {
+			n++
+		}
+	}
+	if had[event] == n {
+		return n + len(rows)
+	}
+	return 0
 }
