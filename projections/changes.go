@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/belltower/belltower/internal/sqldb"
@@ -203,7 +204,7 @@ func (w *writer) write(s shape, changes []change) error {
 	}
 	// In the order of the key, in which the table's pages are.
 	for _, list := range [][]change{deleted, inserted, updated} {
-		slices.SortFunc(list, func(a, b change) int { return compareKeys(s.keys, a, b) })
+		sortByKey(s.keys, list)
 	}
 	if err := w.writeDeleted(s, deleted); err != nil {
 		return err
@@ -220,6 +221,27 @@ func (c change) values() []any {
 		return c.now
 	}
 	return c.stored
+}
+
+// sortByKey sorts rows by so many columns, the first of which is text.
+func sortByKey(keys int, rows []change) {
+	type keyed struct {
+		first string
+		row   change
+	}
+	sorted := make([]keyed, len(rows))
+	for i, c := range rows {
+		sorted[i] = keyed{c.values()[0].(string), c}
+	}
+	slices.SortFunc(sorted, func(a, b keyed) int {
+		if c := strings.Compare(a.first, b.first); c != 0 || keys == 1 {
+			return c
+		}
+		return compareKeys(keys, a.row, b.row)
+	})
+	for i, k := range sorted {
+		rows[i] = k.row
+	}
 }
 
 func compareKeys(keys int, a, b change) int {
@@ -347,10 +369,10 @@ func keyOf(values []any) string {
 	if len(values) == 1 {
 		return values[0].(string)
 	}
-	var key strings.Builder
+	key := make([]byte, 0, 128)
 	for _, v := range values {
 		text := v.(string)
-		fmt.Fprintf(&key, "%d %s", len(text), text)
+		key = append(append(strconv.AppendInt(key, int64(len(text)), 10), ' '), text...)
 	}
-	return key.String()
+	return string(key)
 }

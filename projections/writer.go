@@ -29,7 +29,9 @@ type writer struct {
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt // on SQLite, where preparing is what costs
 	chunks     []int                // how many rows are written at once
+	indexed    bool                 // it is known that no index is missing
 	checkpoint checkpoint
+	within     func() error // is done at the end of each transaction that folds; nil: nothing
 
 	// What has changed since the transaction began.
 	events        table[eventRow, *eventRow]
@@ -265,6 +267,9 @@ func (w *writer) fold(facts []fact) error {
 			return failedAt(facts[0], err)
 		} else if err != nil {
 			return err
+		}
+		if w.within != nil {
+			return w.within()
 		}
 		return nil
 	})
