@@ -136,7 +136,7 @@ func (w *writer) writeTallies() error {
 	sortByKey(talliesShape.keys, changed)
 	err := w.insertRows(talliesShape, changed, w.db.OnConflict("{tallies}", talliesShape.key(), "n = old.n + new.n"))
 	if err == nil && fell {
-		_, err = w.exec("DELETE FROM {tallies} WHERE n = 0")
+		err = w.put("DELETE FROM {tallies} WHERE n = 0", "", "")
 	}
 	return err
 }
