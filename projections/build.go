@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // Builder folds the log into a generation beside the live one. It holds the
@@ -27,7 +29,11 @@ import (
 type Builder struct {
 	database *Database
 	w        *writer
+	own      *sqldb.DB // that w writes to; nil: it is the Database's
 	holder   string
+	most     int          // how many facts are folded in one transaction, about
+	folding  atomic.Bool  // a transaction is open
+	renewed  atomic.Int64 // when the lease was, in nanoseconds
 }
 
 // builderPrefix begins the name of a Builder in its generation's lease.
@@ -49,48 +55,80 @@ type Progress struct {
 	Facts    int64               // that its rows were built from
 }
 
-// Build begins an empty generation.
-func (d *Database) Build(ctx context.Context) (*Builder, error) {
+// Build begins an empty generation. Where it is a file, whoever else writes to it
+// may have to wait for a second or two.
+func (d *Database) Build(ctx context.Context) (*Builder, error) { return d.build(ctx, false) }
+
+// build begins an empty generation. With considerate, nobody who writes to the
+// same file waits long; it then takes several times as long.
+func (d *Database) build(ctx context.Context, considerate bool) (*Builder, error) {
 	holder := builderPrefix + uuid.NewString()
-	g, err := d.begin(ctx, holder)
+	g, err := d.begin(ctx, holder, considerate)
 	if err != nil {
 		return nil, fmt.Errorf("begin a generation of the read models: %w", err)
 	}
-	return d.builder(ctx, g.Number, holder)
+	return d.builder(ctx, g.Number, holder, considerate)
 }
 
 // Resume goes on with a generation of this version that was not finished.
 func (d *Database) Resume(ctx context.Context, number int64) (*Builder, error) {
-	return d.builder(ctx, number, builderPrefix+uuid.NewString())
+	return d.builder(ctx, number, builderPrefix+uuid.NewString(), false)
 }
 
 // ErrHeld says that somebody else folds into the generation.
 var ErrHeld = errors.New("projections: another one folds into this generation")
 
-func (d *Database) builder(ctx context.Context, number int64, holder string) (*Builder, error) {
-	w, err := connect(ctx, d.writing, number)
-	if err != nil {
-		return nil, fmt.Errorf("build generation %d of the read models: %w", number, err)
+// How many facts are folded in one transaction: the more, the more of them are
+// about the same row and pages; but on a file others wait for its end.
+const (
+	mostBuilt            = 16 << 10
+	mostBuiltConsiderate = 4 << 10
+)
+
+// buildPragmas are of a connection that builds a generation in a file: what a
+// transaction writes stays in memory, and the write-ahead log is moved rarely.
+var buildPragmas = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-131072)", "wal_autocheckpoint(32000)"}
+
+func (d *Database) builder(ctx context.Context, number int64, holder string, considerate bool) (_ *Builder, err error) {
+	b := &Builder{database: d, holder: holder, most: mostBuilt}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("build generation %d of the read models: %w", number, err), b.disconnect())
+		}
+	}()
+	db := d.writing
+	switch {
+	case considerate:
+		b.most = mostBuiltConsiderate
+	case !d.target.Shared():
+		if db, err = sqldb.Open(ctx, d.target, sqldb.Options{Connections: 1, Pragmas: buildPragmas}); err != nil {
+			return nil, err
+		}
+		b.own = db
 	}
-	b := &Builder{database: d, w: w, holder: holder}
+	if b.w, err = connect(ctx, db, number); err != nil {
+		return nil, err
+	}
+	b.w.indexed = considerate
 	var found int
-	if err = w.row("SELECT version FROM {checkpoint}").Scan(&found); err == nil && found != version {
-		err = fmt.Errorf("its rows have version %d, this is %d", found, version)
+	if err := b.w.row("SELECT version FROM {checkpoint}").Scan(&found); err != nil {
+		return nil, err
 	}
-	var held bool
-	if err == nil {
-		held, err = w.acquire(holder)
+	if found != version {
+		return nil, fmt.Errorf("its rows have version %d, this is %d", found, version)
 	}
+	held, err := b.w.acquire(holder)
 	if err == nil && !held {
 		err = ErrHeld
 	}
-	if err == nil {
-		err = w.load()
-	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("build generation %d of the read models: %w", number, err), w.close())
+		return nil, err
 	}
-	return b, nil
+	b.renewed.Store(time.Now().UnixNano())
+	if !d.target.Shared() {
+		b.w.within = b.renewWithin
+	}
+	return b, b.w.load()
 }
 
 // Generation is the number of the generation that is built.
@@ -114,7 +152,7 @@ func (b *Builder) Fold(ctx context.Context, s Source, progress func(Progress)) (
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	decoded := make(chan batch, 4)
+	decoded := make(chan batch, max(1, b.most/factsInBatch))
 	var running sync.WaitGroup
 	running.Go(func() { decode(ctx, sub, s.Keys, decoded) })
 	running.Go(func() { b.renewing(ctx, cancel) })
@@ -127,46 +165,40 @@ func (b *Builder) Fold(ctx context.Context, s Source, progress func(Progress)) (
 		running.Wait()
 	}()
 	for {
-		got, more := gather(decoded)
+		got, more := gather(decoded, b.most)
 		if !more {
 			return errEnded
 		}
 		facts, reached := until(got.facts, s.Until)
-		if err := b.w.foldAll(facts, maxBuilt); err != nil {
+		b.folding.Store(true)
+		err := b.w.foldAll(facts, len(facts))
+		b.folding.Store(false)
+		if err != nil {
 			return err
 		}
 		progress(b.Progress())
 		switch {
-		case reached:
-			return nil
+		case reached, got.err == nil && (got.caughtUp || s.Until != eventstore.Start && !got.position.Before(s.Until)):
+			return b.w.makeIndexes(ctx)
 		case got.err != nil:
 			return got.err
-		case got.caughtUp, s.Until != eventstore.Start && !got.position.Before(s.Until):
-			return nil
 		}
 	}
 }
 
-// maxBuilt is how many facts a Builder folds in one transaction.
-const maxBuilt = 4096
+// factsInBatch is how many facts a subscription gives at once, at most.
+const factsInBatch = 1024
 
-// gather waits for what was decoded, and takes with it what has come since: many
-// facts about one row write it once.
-func gather(decoded <-chan batch) (b batch, more bool) {
-	if b, more = <-decoded; !more {
-		return b, false
-	}
-	for len(b.facts) < maxBuilt && b.err == nil {
-		select {
-		case then, more := <-decoded:
-			if !more {
-				return b, true
-			}
-			b.facts = append(b.facts, then.facts...)
-			b.position, b.caughtUp, b.err = then.position, then.caughtUp, then.err
-		default:
-			return b, true
+// gather waits for so many facts, or for the end of the log: many facts about one
+// row write it once.
+func gather(decoded <-chan batch, most int) (b batch, more bool) {
+	for len(b.facts) < most && !b.caughtUp && b.err == nil {
+		then, more := <-decoded
+		if !more {
+			return b, len(b.facts) > 0
 		}
+		b.facts = append(b.facts, then.facts...)
+		b.position, b.caughtUp, b.err = then.position, then.caughtUp, then.err
 	}
 	return b, true
 }
@@ -184,14 +216,42 @@ func until(facts []fact, p eventstore.Position) (_ []fact, reached bool) {
 	return facts, false
 }
 
-// renewing keeps the lease until ctx ends.
+// renewing keeps the lease until ctx ends. On a file a transaction that folds does
+// that itself, and nobody else could write meanwhile.
 func (b *Builder) renewing(ctx context.Context, end context.CancelCauseFunc) {
-	for wait(ctx, renewEvery) {
-		if held, err := b.database.renew(ctx, b.w.generation, b.holder, leaseNews{}); err == nil && !held {
+	for wait(ctx, renewEvery/2) {
+		if b.sinceRenewed() < renewEvery || b.w.within != nil && b.folding.Load() {
+			continue
+		}
+		switch held, err := b.database.renew(ctx, b.w.generation, b.holder, leaseNews{}); {
+		case err == nil && !held:
 			end(ErrHeld)
 			return
+		case err == nil:
+			b.renewed.Store(time.Now().UnixNano())
 		}
 	}
+}
+
+func (b *Builder) sinceRenewed() time.Duration {
+	return time.Duration(time.Now().UnixNano() - b.renewed.Load())
+}
+
+// renewWithin keeps the lease in a transaction that folds: SQLite forgets all
+// pages that a connection has in memory when another one has written.
+func (b *Builder) renewWithin() error {
+	if b.sinceRenewed() < renewEvery/2 {
+		return nil
+	}
+	n, err := b.w.exec("UPDATE generations SET held_until = "+b.w.db.Now()+" + ?, used_at = "+b.w.db.Now()+" WHERE generation = ? AND holder = ?",
+		leaseTime.Microseconds(), b.w.generation, b.holder)
+	if err == nil && n != 1 {
+		err = ErrHeld
+	}
+	if err == nil {
+		b.renewed.Store(time.Now().UnixNano())
+	}
+	return err
 }
 
 // Sweep removes the rows of deleted events, so that nothing is left to be compared
@@ -209,5 +269,15 @@ func (b *Builder) Sweep(ctx context.Context) error {
 func (b *Builder) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaseTime)
 	defer cancel()
-	return errors.Join(b.database.release(ctx, b.w.generation, b.holder), b.w.close())
+	return errors.Join(b.database.release(ctx, b.w.generation, b.holder), b.disconnect())
+}
+
+func (b *Builder) disconnect() (err error) {
+	if b.w != nil {
+		err = b.w.close()
+	}
+	if b.own != nil {
+		err = errors.Join(err, b.own.Close())
+	}
+	return err
 }

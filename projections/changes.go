@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/belltower/belltower/internal/sqldb"
@@ -44,7 +45,7 @@ func newTable[R any, P rowType[R]](s shape) table[R, P] {
 }
 
 func (t table[R, P]) query() string {
-	return "SELECT " + strings.Join(t.columns, ", ") + " FROM " + t.table + " WHERE " + t.columns[0]
+	return "SELECT " + strings.Join(t.columns, ", ") + " FROM " + t.table + " WHERE "
 }
 
 // get returns nil where there is none.
@@ -53,7 +54,7 @@ func (t table[R, P]) get(w *writer, id string) (*R, error) {
 		return r.now, nil
 	}
 	r := new(R)
-	err := w.row(t.query()+" = ?", id).Scan(P(r).fields()...)
+	err := w.row(t.query()+t.columns[0]+" = ?", id).Scan(P(r).fields()...)
 	if errors.Is(err, sql.ErrNoRows) {
 		t.rows[id] = &row[R]{}
 		return nil, nil
@@ -73,8 +74,8 @@ func (t table[R, P]) load(w *writer, ids map[string]bool) error {
 			t.rows[id] = &row[R]{}
 		}
 	}
-	for n := range sizes(len(missing), nil, w.chunks) {
-		err := w.rows(func(s scanner) error {
+	return w.among(t.columns[0], missing, func(condition string, args []any) error {
+		return w.rows(func(s scanner) error {
 			r := new(R)
 			fields := P(r).fields()
 			if err := s.Scan(fields...); err != nil {
@@ -82,13 +83,8 @@ func (t table[R, P]) load(w *writer, ids map[string]bool) error {
 			}
 			t.rows[*fields[0].(*string)] = &row[R]{valuesOf(fields), r}
 			return nil
-		}, t.query()+" IN "+sqldb.Values(1, n), missing[:n]...)
-		if err != nil {
-			return err
-		}
-		missing = missing[n:]
-	}
-	return nil
+		}, t.query()+condition, args...)
+	})
 }
 
 // insert adds a row that wasn't there.
@@ -203,7 +199,7 @@ func (w *writer) write(s shape, changes []change) error {
 	}
 	// In the order of the key, in which the table's pages are.
 	for _, list := range [][]change{deleted, inserted, updated} {
-		slices.SortFunc(list, func(a, b change) int { return compareKeys(s.keys, a, b) })
+		sortByKey(s.keys, list)
 	}
 	if err := w.writeDeleted(s, deleted); err != nil {
 		return err
@@ -220,6 +216,27 @@ func (c change) values() []any {
 		return c.now
 	}
 	return c.stored
+}
+
+// sortByKey sorts rows by so many columns, the first of which is text.
+func sortByKey(keys int, rows []change) {
+	type keyed struct {
+		first string
+		row   change
+	}
+	sorted := make([]keyed, len(rows))
+	for i, c := range rows {
+		sorted[i] = keyed{c.values()[0].(string), c}
+	}
+	slices.SortFunc(sorted, func(a, b keyed) int {
+		if c := strings.Compare(a.first, b.first); c != 0 || keys == 1 {
+			return c
+		}
+		return compareKeys(keys, a.row, b.row)
+	})
+	for i, k := range sorted {
+		rows[i] = k.row
+	}
 }
 
 func compareKeys(keys int, a, b change) int {
@@ -240,17 +257,26 @@ func compareKeys(keys int, a, b change) int {
 }
 
 func (w *writer) writeDeleted(s shape, rows []change) error {
-	one := "(" + strings.Join(s.key(), " = ? AND ") + " = ?)"
-	for n := range sizes(len(rows), nil, w.chunks) {
+	if s.keys == 1 {
+		ids := make([]any, len(rows))
+		for i, c := range rows {
+			ids[i] = c.stored[0]
+		}
+		return w.deleteBy(s.table, s.columns[0], ids)
+	}
+	for n := range w.pieces(len(rows), nil) {
 		var args []any
 		for _, c := range rows[:n] {
 			args = append(args, c.stored[:s.keys]...)
 		}
+		one := "(" + strings.Join(s.key(), " = ? AND ") + " = ?)"
 		where := strings.TrimSuffix(strings.Repeat(one+" OR ", n), " OR ")
-		if s.keys == 1 {
-			where = s.columns[0] + " IN " + sqldb.Values(1, n)
+		if w.db.Kind() == sqldb.PostgreSQL {
+			var columns string
+			columns, args = columnsOf(rows[:n], func(c change) []any { return c.stored[:s.keys] })
+			where = "(" + strings.Join(s.key(), ", ") + ") IN (SELECT * FROM unnest(" + columns + "))"
 		}
-		if _, err := w.exec("DELETE FROM "+s.table+" WHERE "+where, args...); err != nil {
+		if err := w.put("DELETE FROM "+s.table+" WHERE ", where, "", args...); err != nil {
 			return err
 		}
 		rows = rows[n:]
@@ -267,18 +293,50 @@ func (w *writer) writeInserted(s shape, rows []change) error {
 }
 
 func (w *writer) insertRows(s shape, rows []change, after string) error {
-	for n := range sizes(len(rows), rows, w.chunks) {
-		args := make([]any, 0, n*len(s.columns))
-		for _, c := range rows[:n] {
-			args = append(args, c.now...)
+	head := "INSERT " + w.db.OrRollback() + "INTO " + s.table + " (" + strings.Join(s.columns, ", ") + ") "
+	for n := range w.pieces(len(rows), rows) {
+		var values string
+		var args []any
+		if w.db.Kind() == sqldb.PostgreSQL {
+			values, args = columnsOf(rows[:n], func(c change) []any { return c.now })
+			values = "SELECT * FROM unnest(" + values + ")"
+		} else {
+			values, args = "VALUES "+sqldb.Values(n, len(s.columns)), make([]any, 0, n*len(s.columns))
+			for _, c := range rows[:n] {
+				args = append(args, c.now...)
+			}
 		}
-		_, err := w.exec("INSERT "+w.db.OrRollback()+"INTO "+s.table+" ("+strings.Join(s.columns, ", ")+") VALUES "+sqldb.Values(n, len(s.columns))+after, args...)
-		if err != nil {
+		if err := w.put(head, values, after, args...); err != nil {
 			return err
 		}
 		rows = rows[n:]
 	}
 	return nil
+}
+
+// columnsOf gives rows to PostgreSQL as an array for each column, so that however
+// many they are the statement is the same, and is planned once. What may be NULL is a number.
+func columnsOf(rows []change, values func(change) []any) (arrays string, args []any) {
+	columns := len(values(rows[0]))
+	types := make([]string, columns)
+	for i := range columns {
+		if _, ok := values(rows[0])[i].(string); ok {
+			of := make([]string, len(rows))
+			for j, c := range rows {
+				of[j] = values(c)[i].(string)
+			}
+			types[i], args = fmt.Sprintf("$%d::text[]", i+1), append(args, of)
+			continue
+		}
+		of := make([]*int64, len(rows))
+		for j, c := range rows {
+			if n, ok := values(c)[i].(int64); ok {
+				of[j] = &n
+			}
+		}
+		types[i], args = fmt.Sprintf("$%d::bigint[]", i+1), append(args, of)
+	}
+	return strings.Join(types, ", "), args
 }
 
 // writeUpdated writes the columns that have changed, or on a server all columns
@@ -299,7 +357,7 @@ func (w *writer) writeUpdated(s shape, rows []change) error {
 				assignments, args = append(assignments, s.columns[i]+" = ?"), append(args, v)
 			}
 		}
-		_, err := w.exec("UPDATE "+s.table+" SET "+strings.Join(assignments, ", ")+" WHERE "+strings.Join(s.key(), " = ? AND ")+" = ?",
+		err := w.put("UPDATE "+s.table+" SET "+strings.Join(assignments, ", ")+" WHERE "+strings.Join(s.key(), " = ? AND ")+" = ?", "", "",
 			append(args, c.now[:s.keys]...)...)
 		if err != nil {
 			return err
@@ -311,17 +369,22 @@ func (w *writer) writeUpdated(s shape, rows []change) error {
 // maxStatement bounds the text in one statement, in bytes.
 const maxStatement = 1 << 20
 
-// sizes parts n rows into pieces of few sizes, so that there are few statements.
-func sizes(n int, rows []change, chunks []int) func(yield func(int) bool) {
+// How many rows are in one statement. SQLite keeps those of few sizes prepared.
+var (
+	atOnceInFile   = []int{32, 4, 1}
+	atOnceOnServer = 1000
+)
+
+// pieces parts n rows into those of statements.
+func (w *writer) pieces(n int, rows []change) func(yield func(int) bool) {
 	return func(yield func(int) bool) {
-		at := 0
-		for at < n {
-			size := 1
-			for _, c := range chunks {
-				if c <= n-at && (rows == nil || bytes(rows[at:at+c]) <= maxStatement) {
-					size = c
-					break
-				}
+		for at := 0; at < n; {
+			size := min(n-at, atOnceOnServer)
+			if w.statements != nil {
+				size = atOnceInFile[slices.IndexFunc(atOnceInFile, func(size int) bool { return size <= n-at })]
+			}
+			for rows != nil && size > 1 && bytesOf(rows[at:at+size]) > maxStatement {
+				size = (size + 3) / 4
 			}
 			at += size
 			if !yield(size) {
@@ -331,15 +394,55 @@ func sizes(n int, rows []change, chunks []int) func(yield func(int) bool) {
 	}
 }
 
-func bytes(rows []change) (n int) {
+func bytesOf(rows []change) (n int) {
 	for _, c := range rows {
-		for _, v := range c.now {
-			if s, ok := v.(string); ok {
+		n += sizeOf(c.now)
+	}
+	return n
+}
+
+// sizeOf is how many bytes values have in a statement, about.
+func sizeOf(values []any) (n int) {
+	for _, v := range values {
+		switch v := v.(type) {
+		case string:
+			n += len(v)
+		case []string:
+			for _, s := range v {
 				n += len(s)
 			}
+		case []*int64:
+			n += 8 * len(v)
 		}
 	}
 	return n
+}
+
+// maxAmong is how many ids are looked for in one statement.
+const maxAmong = 256
+
+// among calls do with conditions which together say that column is one of ids.
+// The last one is repeated up to a power of two, so that there are few statements.
+func (w *writer) among(column string, ids []any, do func(condition string, args []any) error) error {
+	for some := range slices.Chunk(ids, maxAmong) {
+		condition, args := "", slices.Clone(some)
+		if w.db.Kind() == sqldb.PostgreSQL {
+			of := make([]string, len(some))
+			for i, id := range some {
+				of[i] = id.(string)
+			}
+			condition, args = column+" = ANY (?)", []any{of}
+		} else {
+			for len(args)&(len(args)-1) != 0 {
+				args = append(args, some[len(some)-1])
+			}
+			condition = column + " IN " + sqldb.Values(1, len(args))
+		}
+		if err := do(condition, args); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keyOf tells keys apart.
@@ -347,10 +450,10 @@ func keyOf(values []any) string {
 	if len(values) == 1 {
 		return values[0].(string)
 	}
-	var key strings.Builder
+	key := make([]byte, 0, 128)
 	for _, v := range values {
 		text := v.(string)
-		fmt.Fprintf(&key, "%d %s", len(text), text)
+		key = append(append(strconv.AppendInt(key, int64(len(text)), 10), ' '), text...)
 	}
-	return key.String()
+	return string(key)
 }

@@ -69,7 +69,7 @@ func (d *Database) connect(ctx context.Context) (err error) {
 	readers := max(4, 2*runtime.GOMAXPROCS(0))
 	d.writing, err = sqldb.Open(ctx, d.target, sqldb.Options{
 		Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-32768)", "wal_autocheckpoint(4000)"},
-		Wait:    serverWait, IdleTransaction: idleTransaction,
+		Wait:    serverWait, IdleTransaction: idleTransaction, Together: true,
 	})
 	if err != nil {
 		return err

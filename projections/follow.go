@@ -232,6 +232,9 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		}
 		before := w.checkpoint.position
 		err := w.foldAll(b.facts, m.maxFacts)
+		if err == nil && b.err == nil && b.caughtUp {
+			err = w.makeIndexes(ctx)
+		}
 		if err == nil && b.err == nil {
 			m.reached(w.generation, b.position, w.checkpoint, b.caughtUp)
 			progressed, sweeping = true, true

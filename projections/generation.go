@@ -49,7 +49,8 @@ var ErrNoGeneration = errors.New("projections: there is no such generation")
 const projection = "models"
 
 // controlSchema: times are microseconds of the database's clock. The row of
-// generation 0 is only locked, by who changes others.
+// generation 0 is locked by who changes others, and its session is the last number
+// that was given: none is given again, as somebody may still be dropping its tables.
 const controlSchema = `
 CREATE TABLE {generations} (
 	generation   BIGINT NOT NULL PRIMARY KEY,
@@ -203,7 +204,7 @@ func (d *Database) choose(ctx context.Context) (Generation, error) {
 		g, ok := ours(all)
 		switch {
 		case !ok:
-			if g, err = d.begin(ctx, ""); err == nil || !errors.Is(err, errThere) {
+			if g, err = d.begin(ctx, "", false); err == nil || !errors.Is(err, errThere) {
 				return g, err
 			}
 		case g.State != Making:
@@ -221,10 +222,10 @@ func (d *Database) choose(ctx context.Context) (Generation, error) {
 	}
 }
 
-// begin makes the tables of another generation. With a holder it is only his,
-// whatever else there is; without, errThere says that there is one of this
-// version, and where none is live this one becomes it.
-func (d *Database) begin(ctx context.Context, holder string) (Generation, error) {
+// begin makes the tables of another generation, with or without its indexes. With
+// a holder it is only his, whatever else there is; without, errThere says that
+// there is one of this version, and where none is live this one becomes it.
+func (d *Database) begin(ctx context.Context, holder string, indexed bool) (Generation, error) {
 	var g Generation
 	err := d.control(ctx, func(w *writer) error {
 		all, now, err := w.generations()
@@ -234,9 +235,16 @@ func (d *Database) begin(ctx context.Context, holder string) (Generation, error)
 		if _, ok := ours(all); ok && holder == "" {
 			return errThere
 		}
-		g = Generation{Number: 1, Version: version, State: Making, Begun: now, Used: now}
+		g = Generation{Version: version, State: Making, Begun: now, Used: now}
+		if err := w.row("SELECT session FROM generations WHERE generation = 0").Scan(&g.Number); err != nil {
+			return err
+		}
 		for _, one := range all {
-			g.Number = max(g.Number, one.Number+1)
+			g.Number = max(g.Number, one.Number)
+		}
+		g.Number++
+		if _, err := w.exec("UPDATE generations SET session = ? WHERE generation = 0", g.Number); err != nil {
+			return err
 		}
 		var held int64
 		if holder != "" {
@@ -254,10 +262,8 @@ func (d *Database) begin(ctx context.Context, holder string) (Generation, error)
 		return g, err
 	}
 	defer func() { _ = w.close() }()
-	for _, s := range d.writing.DDL(w.prefix, schema) {
-		if _, err := w.conn.ExecContext(ctx, s); err != nil {
-			return g, fmt.Errorf("make the tables of generation %d: %w", g.Number, err)
-		}
+	if err := w.makeTables(ctx, indexed); err != nil {
+		return g, err
 	}
 	if _, err := w.exec("INSERT INTO {checkpoint} VALUES (?, 0, 0, ?, 0, 0)", version, uuid.Nil.String()); err != nil {
 		return g, err

@@ -86,6 +86,21 @@ func TestRebuildBesideTheLiveOne(t *testing.T) {
 	})
 }
 
+// Somebody may still be dropping the tables of one that another has dropped.
+func TestNoNumberIsGivenTwice(t *testing.T) {
+	onEach(t, func(t *testing.T, w *world) {
+		m := w.open(t.TempDir())
+		defer func() { require.NoError(t, m.Close()) }()
+		for number := range int64(3) {
+			b, err := m.database.Build(bg)
+			require.NoError(t, err)
+			require.Equal(t, number+2, b.Generation())
+			require.NoError(t, b.Close())
+			require.NoError(t, m.database.Drop(bg, b.Generation()))
+		}
+	})
+}
+
 // differences compares two generations.
 func differences(t *testing.T, d *Database, one, two int64) (all []rowdiff.Difference) {
 	require.NoError(t, d.View(bg, one, func(a *View) error {

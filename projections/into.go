@@ -26,7 +26,7 @@ func BuildInto(ctx context.Context, target sqldb.Target, s Source, progress func
 	if err != nil {
 		return err
 	}
-	err = d.rebuild(ctx, s, false, progress)
+	err = d.rebuild(ctx, s, false, false, progress)
 	if err == nil {
 		err = d.dropOld(ctx)
 	}

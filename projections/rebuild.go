@@ -31,8 +31,9 @@ func (p BuildProgress) Part() float64 {
 // drops what it has left.
 func (m *Models) Rebuild(ctx context.Context, progress func(BuildProgress)) error {
 	// A file is in a folder that is this process's alone.
-	err := m.database.rebuild(ctx, m.source(eventstore.Start), !m.database.target.Shared(), progress)
-	if err == nil && !m.database.target.Shared() && m.running.TryLock() { // nobody follows, who would do so later
+	file := !m.database.target.Shared()
+	err := m.database.rebuild(ctx, m.source(eventstore.Start), file, file && m.followed(), progress)
+	if err == nil && file && m.running.TryLock() { // nobody follows, who would do so later
 		err = m.database.dropOld(ctx)
 		m.running.Unlock()
 	}
@@ -46,17 +47,26 @@ func (m *Models) Rebuild(ctx context.Context, progress func(BuildProgress)) erro
 	return nil
 }
 
+// followed tells whether Follow is running.
+func (m *Models) followed() bool {
+	free := m.running.TryLock()
+	if free {
+		m.running.Unlock()
+	}
+	return !free
+}
+
 func (m *Models) source(until eventstore.Position) Source {
 	return Source{Store: m.options.Store, Keys: m.options.Keys, Until: until}
 }
 
 // rebuild builds a generation and makes it the live one. alone says that no other
-// process builds one.
-func (d *Database) rebuild(ctx context.Context, s Source, alone bool, progress func(BuildProgress)) error {
+// process builds one; considerate is as in build.
+func (d *Database) rebuild(ctx context.Context, s Source, alone, considerate bool, progress func(BuildProgress)) error {
 	if err := d.dropAbandoned(ctx, alone); err != nil {
 		return err
 	}
-	b, err := d.Build(ctx)
+	b, err := d.build(ctx, considerate)
 	if err != nil {
 		return err
 	}

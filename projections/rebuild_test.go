@@ -156,7 +156,7 @@ func TestRebuildThatIsInterruptedChangesNothing(t *testing.T) {
 		b, err := m.database.Build(bg)
 		require.NoError(t, err)
 		require.NoError(t, b.Fold(bg, Source{Store: w.store, Keys: w.keys, Until: eventstore.Position{Commit: w.last.Commit / 2, Prepare: w.last.Prepare / 2}}, func(Progress) {}))
-		require.NoError(t, b.w.close())
+		require.NoError(t, b.disconnect())
 		require.Len(t, numbers(t, m)[Building], 1)
 		require.NoError(t, m.Rebuild(bg, unheard))
 		require.Empty(t, numbers(t, m)[Building])

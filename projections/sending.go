@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/belltower/belltower/events"
-	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // Outcomes of an attempt.
@@ -51,7 +50,7 @@ func (a attemptRows) changes() []change {
 	return out
 }
 
-const selectAttempts = "SELECT notification_id, number, started_at, outcome, error FROM {attempts} WHERE notification_id"
+const selectAttempts = "SELECT notification_id, number, started_at, outcome, error FROM {attempts} WHERE "
 
 // attemptsOf reads the attempts of a notification.
 func (w *writer) attemptsOf(id string) (attemptRows, error) {
@@ -59,7 +58,7 @@ func (w *writer) attemptsOf(id string) (attemptRows, error) {
 		return of, nil
 	}
 	w.attempts[id] = nil
-	err := w.rows(w.scanAttempt, selectAttempts+" = ?", id)
+	err := w.rows(w.scanAttempt, selectAttempts+"notification_id = ?", id)
 	return w.attempts[id], err
 }
 
@@ -74,13 +73,9 @@ func (w *writer) loadAttempts(notifications map[string]bool) error {
 			}
 		}
 	}
-	for n := range sizes(len(ids), nil, w.chunks) {
-		if err := w.rows(w.scanAttempt, selectAttempts+" IN "+sqldb.Values(1, n), ids[:n]...); err != nil {
-			return err
-		}
-		ids = ids[n:]
-	}
-	return nil
+	return w.among("notification_id", ids, func(condition string, args []any) error {
+		return w.rows(w.scanAttempt, selectAttempts+condition, args...)
+	})
 }
 
 func (w *writer) scanAttempt(s scanner) error {

@@ -3,7 +3,6 @@ package projections
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // Counts are the numbers of GET /v1/stats; what belongs to an event that is gone doesn't count.
@@ -134,10 +133,10 @@ func (w *writer) writeTallies() error {
 			fell = fell || n < 0
 		}
 	}
-	slices.SortFunc(changed, func(a, b change) int { return compareKeys(talliesShape.keys, a, b) })
+	sortByKey(talliesShape.keys, changed)
 	err := w.insertRows(talliesShape, changed, w.db.OnConflict("{tallies}", talliesShape.key(), "n = old.n + new.n"))
 	if err == nil && fell {
-		_, err = w.exec("DELETE FROM {tallies} WHERE n = 0")
+		err = w.put("DELETE FROM {tallies} WHERE n = 0", "", "")
 	}
 	return err
 }

@@ -3,8 +3,6 @@ package projections
 import (
 	"database/sql"
 	"errors"
-
-	"github.com/belltower/belltower/internal/sqldb"
 )
 
 // slice is how many rows are swept in one transaction.
@@ -83,11 +81,7 @@ func (w *writer) sweepDepartures(eventID string) (int, error) {
 
 // deleteBy deletes the rows whose column is one of ids.
 func (w *writer) deleteBy(table, column string, ids []any) error {
-	for n := range sizes(len(ids), nil, w.chunks) {
-		if _, err := w.exec("DELETE FROM "+table+" WHERE "+column+" IN "+sqldb.Values(1, n), ids[:n]...); err != nil {
-			return err
-		}
-		ids = ids[n:]
-	}
-	return nil
+	return w.among(column, ids, func(condition string, args []any) error {
+		return w.put("DELETE FROM "+table+" WHERE "+condition, "", "", args...)
+	})
 }

@@ -28,8 +28,12 @@ type writer struct {
 	prefix     string
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt // on SQLite, where preparing is what costs
-	chunks     []int                // how many rows are written at once
+	indexed    bool                 // it is known that no index is missing
 	checkpoint checkpoint
+	queued     []sqldb.Statement // for a server, that are sent together
+	bytes      int               // of text in them, about
+	affected   int64             // rows, by the last one
+	within     func() error      // is done at the end of each transaction that folds; nil: nothing
 
 	// What has changed since the transaction began.
 	events        table[eventRow, *eventRow]
@@ -53,9 +57,9 @@ func connect(ctx context.Context, db *sqldb.DB, generation int64) (*writer, erro
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{db: db, generation: generation, prefix: prefixOf(generation), conn: conn, chunks: []int{256, 32, 4}}
+	w := &writer{db: db, generation: generation, prefix: prefixOf(generation), conn: conn}
 	if db.Kind() == sqldb.SQLite {
-		w.statements, w.chunks = map[string]*sql.Stmt{}, []int{32, 4}
+		w.statements = map[string]*sql.Stmt{}
 	}
 	w.forget()
 	return w, nil
@@ -74,6 +78,14 @@ func (w *writer) forget() {
 
 // flush writes what has changed, and forgets it.
 func (w *writer) flush() error {
+	if err := w.writeChanges(); err != nil {
+		return err
+	}
+	return w.send()
+}
+
+// writeChanges is flush; on a server the last of it may still be queued.
+func (w *writer) writeChanges() error {
 	var attempts []change
 	for _, of := range w.attempts {
 		attempts = append(attempts, of.changes()...)
@@ -123,6 +135,9 @@ func (w *writer) prepared(query string) (*sql.Stmt, error) {
 
 // exec returns how many rows it changed.
 func (w *writer) exec(query string, args ...any) (int64, error) {
+	if err := w.send(); err != nil {
+		return 0, err
+	}
 	var r sql.Result
 	var err error
 	if w.statements == nil {
@@ -139,8 +154,44 @@ func (w *writer) exec(query string, args ...any) (int64, error) {
 	return r.RowsAffected()
 }
 
+// put executes a statement, its text in three parts, whose outcome matters only if
+// it fails; on a server later, together with others.
+func (w *writer) put(head, values, tail string, args ...any) error {
+	if w.statements != nil {
+		n, err := w.exec(head+values+tail, args...)
+		w.affected = n
+		return err
+	}
+	// What differs is the number of values, which isn't worth keeping.
+	text := w.db.Bind(w.prefix, head) + values + w.db.Bind(w.prefix, tail)
+	w.queued = append(w.queued, sqldb.Statement{Text: text, Args: args})
+	if w.bytes += len(text) + sizeOf(args); w.bytes < maxStatement {
+		return nil
+	}
+	return w.send()
+}
+
+// send has what is queued executed.
+func (w *writer) send() error {
+	if len(w.queued) == 0 {
+		return nil
+	}
+	n, err := w.db.Together(context.Background(), w.conn, w.queued)
+	w.queued, w.bytes, w.affected = nil, 0, n
+	return err
+}
+
+// changed tells how many rows the last statement changed that was put.
+func (w *writer) changed() (int64, error) {
+	err := w.send()
+	return w.affected, err
+}
+
 // row reads one row.
 func (w *writer) row(query string, args ...any) scanner {
+	if err := w.send(); err != nil {
+		return failed{err}
+	}
 	if w.statements == nil {
 		return w.conn.QueryRowContext(context.Background(), w.db.Bind(w.prefix, query), args...)
 	}
@@ -153,6 +204,9 @@ func (w *writer) row(query string, args ...any) scanner {
 
 // rows reads all rows through scan.
 func (w *writer) rows(scan func(scanner) error, query string, args ...any) error {
+	if err := w.send(); err != nil {
+		return err
+	}
 	var rows *sql.Rows
 	var err error
 	if w.statements == nil {
@@ -189,17 +243,21 @@ func each(rows *sql.Rows, scan func(scanner) error) error {
 // transact runs do in a transaction, with the rows that it changes.
 func (w *writer) transact(do func() error) (err error) {
 	w.forget()
-	if _, err := w.exec(w.db.BeginWriting()); err != nil {
+	if err := w.put(w.db.BeginWriting(), "", ""); err != nil {
 		return err
 	}
 	err = do()
 	if err == nil {
-		err = w.flush()
+		err = w.writeChanges()
 	}
 	if err == nil {
-		_, err = w.exec("COMMIT")
+		err = w.put("COMMIT", "", "")
+	}
+	if err == nil {
+		err = w.send()
 	}
 	if err != nil {
+		w.queued, w.bytes = nil, 0
 		// A COMMIT that failed may have ended the transaction by itself.
 		_, _ = w.exec("ROLLBACK")
 	}
@@ -237,20 +295,14 @@ var errMoved = errors.New("projections: another writer has moved the checkpoint"
 // The checkpoint is moved first: who folds the same facts waits there for this
 // transaction, and then finds that they are folded.
 func (w *writer) fold(facts []fact) error {
+	applied := false
 	last := facts[len(facts)-1]
 	next := checkpoint{
 		position: last.Position, id: last.ID, created: last.Created.UnixMicro(),
 		facts: w.checkpoint.facts + int64(len(facts)),
 	}
 	err := w.transact(func() error {
-		n, err := w.exec("UPDATE {checkpoint} SET log_commit = ?, log_prepare = ?, fact_id = ?, created = ?, facts = ?"+
-			" WHERE log_commit = ? AND log_prepare = ? AND fact_id = ?",
-			int64(next.position.Commit), int64(next.position.Prepare), next.id.String(), next.created, next.facts,
-			int64(w.checkpoint.position.Commit), int64(w.checkpoint.position.Prepare), w.checkpoint.id.String())
-		if err == nil && n != 1 {
-			err = errMoved
-		}
-		if err != nil {
+		if err := w.move(next); err != nil {
 			return err
 		}
 		if err := w.prefetch(facts); err != nil {
@@ -261,15 +313,33 @@ func (w *writer) fold(facts []fact) error {
 				return failedAt(f, err)
 			}
 		}
-		if err := w.flush(); err != nil && len(facts) == 1 {
-			return failedAt(facts[0], err)
-		} else if err != nil {
-			return err
+		applied = true
+		if w.within != nil {
+			return w.within()
 		}
 		return nil
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		w.checkpoint = next
+	case applied && len(facts) == 1:
+		err = failedAt(last, err)
+	}
+	return err
+}
+
+// move moves the checkpoint.
+func (w *writer) move(next checkpoint) error {
+	err := w.put("UPDATE {checkpoint} SET log_commit = ?, log_prepare = ?, fact_id = ?, created = ?, facts = ?"+
+		" WHERE log_commit = ? AND log_prepare = ? AND fact_id = ?", "", "",
+		int64(next.position.Commit), int64(next.position.Prepare), next.id.String(), next.created, next.facts,
+		int64(w.checkpoint.position.Commit), int64(w.checkpoint.position.Prepare), w.checkpoint.id.String())
+	if err != nil {
+		return err
+	}
+	n, err := w.changed()
+	if err == nil && n != 1 {
+		err = errMoved
 	}
 	return err
 }

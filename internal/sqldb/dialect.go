@@ -183,6 +183,17 @@ func (d Dialect) DeleteSome(table string, key []string, condition string) string
 	return "DELETE FROM " + table + " WHERE (" + columns + ") IN (SELECT " + columns + " FROM " + table + " WHERE " + condition + " LIMIT ?)"
 }
 
+// Indexes is a query for the names of all indexes.
+func (d Dialect) Indexes() string {
+	switch d.kind {
+	case PostgreSQL:
+		return "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+	case MySQL:
+		return "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = database()"
+	}
+	return "SELECT name FROM sqlite_master WHERE type = 'index'"
+}
+
 // OrRollback stands behind INSERT in a transaction that ends with the first
 // statement that fails: SQLite then keeps no journal to undo that one alone.
 func (d Dialect) OrRollback() string {

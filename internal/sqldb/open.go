@@ -29,6 +29,9 @@ type DB struct {
 type Options struct {
 	// Connections bounds how many are open at once; 0: 4.
 	Connections int
+	// Together lets several statements be sent at once, which makes one that is
+	// put together from what others say more dangerous.
+	Together bool
 	// Pragmas are SQLite's, such as journal_mode(WAL).
 	Pragmas []string
 	// Wait is how long a server that can't be reached is waited for.
@@ -130,6 +133,7 @@ func openMySQL(ctx context.Context, t Target, o Options) (*DB, error) {
 	c.InterpolateParams = true // one trip to the server instead of three
 	c.Logger = &mysql.NopLogger{}
 	c.MaxAllowedPacket = 0 // as large as the server takes
+	c.MultiStatements = o.Together
 	version, err := versionOfMySQL(ctx, c)
 	if err != nil {
 		return nil, err
