@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	client "github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -16,8 +17,6 @@ import (
 const (
 	// patience is how long a call waits for a server that is away.
 	patience = 5 * time.Second
-	// silence is how long an answer may be on its way before the connection is given up.
-	silence = 5 * time.Second
 	// drainTime is how long Close waits for calls that don't end.
 	drainTime = 5 * time.Second
 
@@ -40,7 +39,8 @@ type connection struct {
 	lost   error         // why there is none
 	closed bool
 
-	workers *workers
+	workers workers // guarded by mu
+	ticks   atomic.Int64
 	closing chan struct{}
 	dialing sync.WaitGroup
 	calls   sync.WaitGroup
@@ -58,9 +58,10 @@ type link struct {
 
 // connect begins to look for a server.
 func connect(config client.Configuration, logger *slog.Logger) *connection {
-	c := &connection{config: config, logger: logger, up: make(chan struct{}), since: time.Now(), workers: newWorkers(), closing: make(chan struct{})}
+	c := &connection{config: config, logger: logger, up: make(chan struct{}), since: time.Now(), closing: make(chan struct{})}
 	c.config.Logger = c.hear
 	c.dialing.Go(c.dial)
+	c.dialing.Go(c.watch)
 	return c
 }
 
@@ -216,6 +217,11 @@ func (c *connection) reason() error {
 func (c *connection) release(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.leave(l)
+}
+
+// leave counts one user of l less. c.mu is held.
+func (c *connection) leave(l *link) {
 	c.calls.Done()
 	l.users--
 	if l.retired && l.users == 0 {
@@ -240,6 +246,7 @@ func (c *connection) retire(l *link, why error) {
 func (c *connection) give(l *link) {
 	l.retired = true
 	l.cancel()
+	c.workers.end(l)
 	if l.users == 0 {
 		l.close()
 	}
@@ -259,10 +266,10 @@ func (c *connection) close() {
 	if l != nil {
 		c.give(l)
 	}
+	c.workers.dismiss()
 	c.mu.Unlock()
 	close(c.closing)
 	c.dialing.Wait()
-	c.workers.close()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -273,60 +280,3 @@ func (c *connection) close() {
 	case <-time.After(drainTime): // what waits for a server within the client can't be ended
 	}
 }
-
-// call runs do with a context that ends with ctx, with the link, or when do has
-// not called alive for as long as silence. It returns when that context ends, also
-// while the client still waits for a server. l is released.
-func call[T any](ctx context.Context, c *connection, l *link, do operation[T]) (T, error) {
-	type outcome struct {
-		value T
-		err   error
-	}
-	called, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(l.ctx, func() { cancel(errLinkLost) })
-	watch := time.AfterFunc(silence, func() { cancel(errSilent) })
-	defer func() {
-		stop()
-		watch.Stop()
-		cancel(nil)
-	}()
-	done := make(chan outcome, 1)
-	c.workers.run(func() {
-		defer c.release(l)
-		value, err := guarded(called, func() { watch.Reset(silence) }, l.client, do)
-		done <- outcome{value, err}
-	})
-	var o outcome
-	select {
-	case o = <-done:
-	case <-called.Done():
-		// What was called ends with its context, but for a client that waits for a server.
-		select {
-		case o = <-done:
-		case <-time.After(10 * time.Millisecond):
-			o.err = context.Cause(called)
-		}
-	}
-	if cause := context.Cause(called); o.err != nil && cause != nil && !errors.Is(o.err, cause) && ctx.Err() == nil {
-		o.err = fmt.Errorf("%w: %w", cause, o.err)
-	}
-	return o.value, o.err
-}
-
-// operation is what is done with a client.
-type operation[T any] func(ctx context.Context, alive func(), c *client.Client) (T, error)
-
-// guarded runs do. The client panics when a server sends what it doesn't know.
-func guarded[T any](ctx context.Context, alive func(), c *client.Client, do operation[T]) (value T, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the client failed: %v", p)
-		}
-	}()
-	return do(ctx, alive, c)
-}
-
-var (
-	errLinkLost = errors.New("the connection was given up")
-	errSilent   = errors.New("the server does not answer")
-)

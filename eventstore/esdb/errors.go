@@ -13,8 +13,10 @@ import (
 // withLeader asks for an answer of the cluster's leader. The client has an
 // option for that, but never sends it.
 func withLeader(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "requires-leader", "true")
+	return metadata.NewOutgoingContext(ctx, leader)
 }
+
+var leader = metadata.Pairs("requires-leader", "true")
 
 func isCode(err error, code client.ErrorCode) bool {
 	var e *client.Error
