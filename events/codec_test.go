@@ -41,6 +41,7 @@ var stored = map[string]events.Fact{
 	"SendingFailed":             events.SendingFailed{},
 	"NotificationFailed":        events.NotificationFailed{},
 	"NotificationDelivered":     events.NotificationDelivered{},
+	"AttemptBounced":            events.AttemptBounced{},
 	"NotificationRetried":       events.NotificationRetried{},
 	"ProcessorStarted":          events.ProcessorStarted{},
 	"ProcessorStopped":          events.ProcessorStopped{},
