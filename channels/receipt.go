@@ -35,9 +35,10 @@ type Receipt struct {
 	// ID is the same whenever the provider tells this news again. Empty: there is
 	// none, and the message with its News stands for it.
 	ID string
-	// MessageID is the notification's id. Empty with StopAsked and StartAsked, which
-	// are about To.
+	// MessageID is the notification's id. Empty where the news is about To alone, as
+	// StopAsked and StartAsked are.
 	MessageID string
+	Attempt   int // as in Message; 0: it isn't told
 	News      News
 	Kind      Kind      // of To
 	To        string    // the address, where the provider tells it; personal data
