@@ -56,6 +56,8 @@ var decoders = map[string]func([]byte) (Fact, error){
 	"NotificationDelivered":     decode[NotificationDelivered],
 	"AttemptBounced":            decode[AttemptBounced],
 	"NotificationRetried":       decode[NotificationRetried],
+	"AddressSuppressed":         decode[AddressSuppressed],
+	"AddressReleased":           decode[AddressReleased],
 	"ProcessorStarted":          decode[ProcessorStarted],
 	"ProcessorStopped":          decode[ProcessorStopped],
 	"NotificationsCleared":      decode[NotificationsCleared],

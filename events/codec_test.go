@@ -43,6 +43,8 @@ var stored = map[string]events.Fact{
 	"NotificationDelivered":     events.NotificationDelivered{},
 	"AttemptBounced":            events.AttemptBounced{},
 	"NotificationRetried":       events.NotificationRetried{},
+	"AddressSuppressed":         events.AddressSuppressed{},
+	"AddressReleased":           events.AddressReleased{},
 	"ProcessorStarted":          events.ProcessorStarted{},
 	"ProcessorStopped":          events.ProcessorStopped{},
 	"NotificationsCleared":      events.NotificationsCleared{},
