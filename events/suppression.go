@@ -6,7 +6,7 @@ import "time"
 // whoever carries it. Which one it is, only a keyed digest tells.
 type AddressSuppressed struct {
 	SuppressionID string    `json:"suppression_id"` // the digest, of kind and address
-	Kind          string    `json:"kind"`           // email, phone or push_token
+	Kind          string    `json:"kind"`           // as channels.Kind
 	To            string    `json:"to"`             // masked
 	Reason        string    `json:"reason"`         // one of the Suppressed… reasons
 	Provider      string    `json:"provider,omitempty"`

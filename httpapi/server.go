@@ -31,6 +31,8 @@ type Options struct {
 	TimeZones TimeZones
 	// OptOut reads the last part of a link that ends messages; nil: there are no such links.
 	OptOut func(token string) (OptOutLink, bool)
+	// Receivers are those who read what a provider tells, by the provider's name.
+	Receivers map[string]Receiver
 }
 
 // Token lets in whoever presents Value, as the actor Name.
@@ -123,6 +125,8 @@ func (s *server) routes() []route {
 
 		{method: "GET", path: "/v1/opt-out/{token}", handle: s.getOptOut, open: true},
 		{method: "POST", path: "/v1/opt-out/{token}", handle: s.postOptOut, open: true},
+
+		{method: "POST", path: ReceiptsPath + "{provider}", handle: s.postReceipts, open: true},
 
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
 		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},
