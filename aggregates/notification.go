@@ -27,6 +27,7 @@ const (
 	OutcomeFailed    = "failed"
 	OutcomeUnknown   = "unknown" // perhaps sent
 	OutcomeCancelled = "cancelled"
+	OutcomeDelivered = "delivered"
 	OutcomeBounced   = "bounced"
 )
 
@@ -61,6 +62,8 @@ type Notification struct {
 	Created Stamp
 	Changed Stamp
 	Log     []Attempt
+
+	Receipts []string // ids of the receipts that were recorded
 }
 
 // Attempt is one try to send.
@@ -110,7 +113,9 @@ func (n *Notification) Evolve(f events.Fact, at Stamp) {
 	case events.NotificationFailed:
 		n.failed(f)
 	case events.NotificationDelivered:
-		n.Status = NotificationDelivered
+		n.delivered(f)
+	case events.AttemptBounced:
+		n.bounced(f.Attempt, f.Error, f.Receipt)
 	case events.NotificationRetried:
 		n.Status, n.NextAttempt, n.Tries = NotificationPending, time.Time{}, 0
 	default:
@@ -142,9 +147,22 @@ func (n *Notification) started(f events.SendingStarted, at Stamp) {
 func (n *Notification) sent(f events.NotificationSent) {
 	n.conclude(f.Attempt, OutcomeSent, "")
 	n.unsettled()
-	n.Status, n.SentTime, n.ProviderMessageID = NotificationSent, f.SentTime, f.ProviderMessageID
-	n.To, n.Message = f.To, f.Personal.Message
+	if n.taken() && (n.Message != "" || f.Personal.Message == "") {
+		return // what was sent first goes on being shown
+	}
+	if !n.taken() {
+		n.Status = NotificationSent
+	}
+	if f.ProviderMessageID != "" || n.ProviderMessageID == "" {
+		n.ProviderMessageID = f.ProviderMessageID
+	}
+	n.SentTime, n.To, n.Message = f.SentTime, f.To, f.Personal.Message
 	n.CancelReason, n.LastError, n.NextAttempt = "", "", time.Time{}
+}
+
+// taken tells whether a provider has a message of n, as far as is known.
+func (n *Notification) taken() bool {
+	return n.Status == NotificationSent || n.Status == NotificationDelivered
 }
 
 func (n *Notification) failed(f events.NotificationFailed) {
@@ -154,7 +172,7 @@ func (n *Notification) failed(f events.NotificationFailed) {
 		if f.Error != "" {
 			n.LastError = f.Error
 		}
-		n.bounced(f.Error)
+		n.bounced(f.Attempt, f.Error, f.Receipt)
 	case events.FailedOutcomeUnknown:
 		n.unsettled()
 	case events.FailedMissed:
@@ -171,16 +189,12 @@ func (n *Notification) failed(f events.NotificationFailed) {
 // conclude writes down how attempt number ended. One that is over stays as it
 // is, but that it may turn out to have been sent.
 func (n *Notification) conclude(number int, outcome, why string) {
-	if a := n.attempt(number); a != nil && (a.Outcome == OutcomeInFlight || outcome == OutcomeSent) {
-		a.Outcome, a.Error = outcome, why
+	a := n.attempt(number)
+	if a == nil || a.Outcome == OutcomeDelivered || a.Outcome == OutcomeBounced {
+		return
 	}
-}
-
-func (n *Notification) bounced(why string) {
-	for i := range n.Log {
-		if n.Log[i].Outcome == OutcomeSent {
-			n.Log[i].Outcome, n.Log[i].Error = OutcomeBounced, why
-		}
+	if a.Outcome == OutcomeInFlight || outcome == OutcomeSent {
+		a.Outcome, a.Error = outcome, why
 	}
 }
 

@@ -76,14 +76,15 @@ func (n *Notification) sendingAt(attempt int) bool {
 }
 
 // RecordSent writes down that the provider took an attempt's message, whenever
-// that becomes known: what was sent was sent.
+// that becomes known: what was sent was sent. Where a receipt came first, it adds
+// the text that was sent.
 func (n *Notification) RecordSent(f events.NotificationSent) ([]events.Fact, error) {
 	if !n.Exists() {
 		return nil, ErrNotificationNotFound
 	}
 	made := n.attempt(f.Attempt)
 	switch {
-	case n.Status == NotificationSent, n.Status == NotificationDelivered:
+	case n.taken() && (made == nil || made.rank() < rankTaken || n.Message != "" || f.Personal.Message == ""):
 		return nil, nil
 	case made == nil:
 		return nil, ErrNotificationState
@@ -103,14 +104,10 @@ func (n *Notification) RecordFailure(f events.SendingFailed) ([]events.Fact, err
 }
 
 // GiveUp ends what is PENDING, or, where f names an attempt, what is being sent
-// at that attempt; or it says that what was sent bounced. Missed becomes outcome_unknown where an earlier
-// attempt may have been sent.
+// at that attempt. Missed becomes outcome_unknown where an earlier attempt may have
+// been sent.
 func (n *Notification) GiveUp(f events.NotificationFailed) ([]events.Fact, error) {
-	open := n.sendingAt(f.Attempt) || (f.Attempt == 0 && n.Status == NotificationPending)
-	if f.Reason == events.FailedBounced {
-		open = n.Status == NotificationSent
-	}
-	if !open {
+	if !n.sendingAt(f.Attempt) && (f.Attempt != 0 || n.Status != NotificationPending) {
 		return nil, nil
 	}
 	if f.Reason == events.FailedMissed && n.unknown() {
@@ -130,18 +127,4 @@ func (n *Notification) Retry(now Now) ([]events.Fact, error) {
 		return nil, ErrNotificationExpired
 	}
 	return []events.Fact{events.NotificationRetried{NotificationID: n.ID, EventID: n.EventID}}, nil
-}
-
-// RecordDelivered writes down the provider's word that it arrived. Before the
-// sending is recorded it is refused, so that the provider's call is repeated.
-func (n *Notification) RecordDelivered(f events.NotificationDelivered) ([]events.Fact, error) {
-	switch n.Status {
-	case "":
-		return nil, ErrNotificationNotFound
-	case NotificationSent:
-		return []events.Fact{f}, nil
-	case NotificationDelivered:
-		return nil, nil
-	}
-	return nil, ErrNotificationState
 }

@@ -37,9 +37,13 @@ func unwanted(reason string) events.Fact {
 	return events.NotificationCancelled{NotificationID: "n", EventID: "e", Reason: reason}
 }
 
+func arrived(attempt int, receipt string) events.Fact {
+	return events.NotificationDelivered{NotificationID: "n", EventID: "e", Attempt: attempt, DeliveredTime: noon, Receipt: receipt}
+}
+
 var (
 	retried   = events.NotificationRetried{NotificationID: "n", EventID: "e"}
-	delivered = events.NotificationDelivered{NotificationID: "n", EventID: "e", DeliveredTime: noon}
+	delivered = arrived(1, "")
 )
 
 func foldNotification(given ...events.Fact) *aggregates.Notification {
@@ -151,12 +155,8 @@ func TestNotificationRules(t *testing.T) {
 		"GiveUp, missed in doubt": {giveUp(givenUp(2, "missed")), map[string]answer{
 			"sending, in doubt": does(givenUp(2, "outcome_unknown")),
 		}, answer{}},
-		"GiveUp, bounced": {giveUp(givenUp(1, "bounced")), map[string]answer{
-			"sent": does(givenUp(1, "bounced")), "sent, late": does(givenUp(1, "bounced")),
-		}, answer{}},
 		"Retry":                {retry(expires), map[string]answer{"none": unknown, "failed": does(retried), "missed": does(retried), "bounced": does(retried)}, state},
 		"Retry after its time": {retry(expires.Add(1000)), map[string]answer{"none": unknown, "failed": refuses(aggregates.ErrNotificationExpired), "missed": refuses(aggregates.ErrNotificationExpired), "bounced": refuses(aggregates.ErrNotificationExpired)}, state},
-		"RecordDelivered":      {func(n *notification) (facts, error) { return n.RecordDelivered(delivered) }, map[string]answer{"none": unknown, "sent": does(delivered), "sent, late": does(delivered), "delivered": {}}, state},
 	} {
 		for history, given := range histories {
 			t.Run(name+"/"+history, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestNotificationStates(t *testing.T) {
 		{histories["sending, in doubt"], "SENDING", false, "[unknown in_flight]", "/"},
 		{histories["sent"], "SENT", true, "[sent]", "/"},
 		{histories["sent, late"], "SENT", true, "[sent unknown]", "/"},
-		{histories["delivered"], "DELIVERED", true, "[sent]", "/"},
+		{histories["delivered"], "DELIVERED", true, "[delivered]", "/"},
 		{histories["failed"], "FAILED", true, "[failed]", "/rejected"},
 		{histories["missed"], "FAILED", true, "[]", "/missed"},
 		{histories["bounced"], "FAILED", true, "[bounced]", "/bounced"},

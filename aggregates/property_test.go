@@ -149,7 +149,7 @@ func TestNotificationInvariants(t *testing.T) {
 		attempt := func() int { return max(0, n.Attempts-rapid.IntRange(-1, 2).Draw(t, "back")) }
 		boot := func() string { return rapid.SampledFrom([]string{"a", "b"}).Draw(t, "boot") }
 		reason := func() string {
-			return rapid.SampledFrom([]string{"missed", "rejected", "outcome_unknown", "bounced"}).Draw(t, "reason")
+			return rapid.SampledFrom([]string{"missed", "rejected", "outcome_unknown"}).Draw(t, "reason")
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"schedule": func(*rapid.T) { step(n.Schedule(planned)) },
@@ -161,9 +161,9 @@ func TestNotificationInvariants(t *testing.T) {
 			"failing": func(t *rapid.T) {
 				step(n.RecordFailure(failing(attempt(), rapid.SampledFrom([]string{"temporary", "unknown"}).Draw(t, "class"))))
 			},
-			"give up":   func(*rapid.T) { step(n.GiveUp(givenUp(attempt(), reason()))) },
-			"retry":     func(*rapid.T) { step(n.Retry(now)) },
-			"delivered": func(*rapid.T) { step(n.RecordDelivered(delivered)) },
+			"give up": func(*rapid.T) { step(n.GiveUp(givenUp(attempt(), reason()))) },
+			"retry":   func(*rapid.T) { step(n.Retry(now)) },
+			"receipt": func(t *rapid.T) { step(n.RecordReceipt(drawReceipt(t, n.Attempts), now)) },
 		})
 	})
 }

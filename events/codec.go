@@ -54,7 +54,10 @@ var decoders = map[string]func([]byte) (Fact, error){
 	"SendingFailed":             decode[SendingFailed],
 	"NotificationFailed":        decode[NotificationFailed],
 	"NotificationDelivered":     decode[NotificationDelivered],
+	"AttemptBounced":            decode[AttemptBounced],
 	"NotificationRetried":       decode[NotificationRetried],
+	"AddressSuppressed":         decode[AddressSuppressed],
+	"AddressReleased":           decode[AddressReleased],
 	"ProcessorStarted":          decode[ProcessorStarted],
 	"ProcessorStopped":          decode[ProcessorStopped],
 	"NotificationsCleared":      decode[NotificationsCleared],
@@ -105,6 +108,9 @@ func Decode(keys Keys, id uuid.UUID, name string, data []byte) (Fact, error) {
 }
 
 func seal(keys Keys, id uuid.UUID, p Personal) (Personal, error) {
+	if p.empty() {
+		return p, nil
+	}
 	key := p.Key
 	p.Key = 0
 	plain, err := json.Marshal(p)
@@ -116,6 +122,9 @@ func seal(keys Keys, id uuid.UUID, p Personal) (Personal, error) {
 }
 
 func open(keys Keys, id uuid.UUID, p Personal) (Personal, error) {
+	if p.empty() {
+		return p, nil
+	}
 	opened := Personal{Key: p.Key}
 	plain, ok, err := keys.Open(p.Key, p.Sealed, id[:])
 	if err != nil || !ok {

@@ -44,7 +44,8 @@ type SendingStarted struct {
 	InDoubt        bool   `json:"in_doubt,omitempty"` // an earlier attempt's outcome is unknown
 }
 
-// NotificationSent says that the provider took the message.
+// NotificationSent says that the provider took the message: by its answer, or, where
+// that was not there yet or was lost, by a receipt of its. Then there is no text.
 type NotificationSent struct {
 	NotificationID    string    `json:"notification_id"`
 	EventID           string    `json:"event_id"`
@@ -84,6 +85,7 @@ type NotificationFailed struct {
 	Attempt        int    `json:"attempt,omitempty"`
 	Reason         string `json:"reason"` // one of the Failed… reasons
 	Error          string `json:"error,omitempty"`
+	Receipt        string `json:"receipt,omitempty"` // the provider's id of the news that it bounced
 }
 
 // Why a notification was given up.
@@ -94,13 +96,26 @@ const (
 	FailedExhausted      = "attempts_exhausted"
 	FailedBounced        = "bounced"
 	FailedUnrenderable   = "unrenderable"
+	FailedSuppressed     = "suppressed" // nothing is sent to its address
 )
 
-// NotificationDelivered is the provider's word that it arrived.
+// NotificationDelivered is the provider's word that the message of an attempt arrived.
 type NotificationDelivered struct {
 	NotificationID string    `json:"notification_id"`
 	EventID        string    `json:"event_id"`
-	DeliveredTime  time.Time `json:"delivered_time"`
+	Attempt        int       `json:"attempt"`
+	DeliveredTime  time.Time `json:"delivered_time"`    // by the provider's clock, where it tells
+	Receipt        string    `json:"receipt,omitempty"` // the provider's id of the news
+}
+
+// AttemptBounced is the provider's word that the message of an attempt did not
+// arrive, while that of another was taken or is under way.
+type AttemptBounced struct {
+	NotificationID string `json:"notification_id"`
+	EventID        string `json:"event_id"`
+	Attempt        int    `json:"attempt"`
+	Error          string `json:"error,omitempty"`
+	Receipt        string `json:"receipt,omitempty"` // the provider's id of the news
 }
 
 // NotificationRetried makes a failed notification PENDING again, by hand.
@@ -116,4 +131,5 @@ func (NotificationSent) Name() string      { return "NotificationSent" }
 func (SendingFailed) Name() string         { return "SendingFailed" }
 func (NotificationFailed) Name() string    { return "NotificationFailed" }
 func (NotificationDelivered) Name() string { return "NotificationDelivered" }
+func (AttemptBounced) Name() string        { return "AttemptBounced" }
 func (NotificationRetried) Name() string   { return "NotificationRetried" }

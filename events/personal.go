@@ -13,6 +13,11 @@ type Personal struct {
 	Message   string `json:"message,omitempty"`
 }
 
+// empty tells that there is nothing to seal, and no key that it would be sealed with.
+func (p Personal) empty() bool {
+	return p.Key == 0 && len(p.Sealed) == 0 && p.Name == "" && p.Email == "" && p.Phone == "" && p.PushToken == "" && p.Message == ""
+}
+
 // Keys seals and opens under the key of a number. bound is what the sealed
 // bytes belong to: opened with another, they are refused. ok is false when the
 // key was erased.

@@ -151,7 +151,7 @@ func (a *api) open() {
 		Channels: []string{"email", "sms", "push"},
 		Tokens:   []httpapi.Token{{Name: "admin", Value: adminToken}, {Name: "ann", Value: annToken}, {Name: "nobody", Value: ""}},
 		Now:      a.clock.now, Logger: logger, Metrics: prometheus.NewRegistry(), Version: "test",
-		OptOut: readOptOut, TimeZones: httpapi.TimeZones{Version: "2031a", Source: "linked in"}, WebPush: a.webPush,
+		OptOut: readOptOut, Receivers: map[string]httpapi.Receiver{"carrier": carrier{}}, TimeZones: httpapi.TimeZones{Version: "2031a", Source: "linked in"}, WebPush: a.webPush,
 	})
 	a.server = httpapi.Server(a.handler)
 	listening := httptest.NewUnstartedServer(nil)

@@ -16,6 +16,9 @@ type metrics struct {
 	streams  prometheus.Gauge
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+
+	receipts        *prometheus.CounterVec
+	receiptsRefused *prometheus.CounterVec
 }
 
 func newMetrics(o Options) *metrics {
@@ -34,6 +37,12 @@ func newMetrics(o Options) *metrics {
 			Name: "belltower_http_request_seconds", Help: "How long answers took.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"method", "route"}),
+		receipts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "belltower_receipts_total", Help: "What providers told of messages and addresses, by what came of it: recorded, known or unknown.",
+		}, []string{"provider", "news", "result"}),
+		receiptsRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "belltower_receipts_refused_total", Help: "Calls said to be a provider's that were refused.",
+		}, []string{"provider", "reason"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "belltower_build_info", Help: "1; the version is a label.", ConstLabels: prometheus.Labels{"version": o.Version},
@@ -42,7 +51,7 @@ func newMetrics(o Options) *metrics {
 	lag := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "belltower_read_models_lag_seconds", Help: "Age of the last fact shown while there are newer ones.",
 	}, func() float64 { return o.Models.Status().Lag.Seconds() })
-	o.Metrics.MustRegister(m.inFlight, m.streams, m.requests, m.duration, build, lag)
+	o.Metrics.MustRegister(m.inFlight, m.streams, m.requests, m.duration, m.receipts, m.receiptsRefused, build, lag)
 	return m
 }
 

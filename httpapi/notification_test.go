@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/events"
 )
@@ -94,7 +95,7 @@ func TestRetry(t *testing.T) {
 		"bounced": func(id string) {
 			a.begin(id)
 			a.sent(id, event, 1)
-			a.gaveUp(id, event, 1, events.FailedBounced, "mailbox full")
+			a.notify(commands.RecordReceipt{NotificationID: id, Receipt: aggregates.Receipt{News: aggregates.ReceiptBounced, Attempt: 1, Error: "mailbox full"}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

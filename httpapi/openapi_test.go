@@ -63,7 +63,7 @@ func TestTheDocumentSaysWhatIsOpen(t *testing.T) {
 
 // fill puts something into a path's parameters.
 func fill(path string) string {
-	return strings.NewReplacer("{id}", unknownID(), "{rid}", unknownID(), "{file}", "swagger-ui.css", "{token}", optOutToken(unknownID(), unknownID()), "{name}", "read_models").Replace(path)
+	return strings.NewReplacer("{id}", unknownID(), "{rid}", unknownID(), "{file}", "swagger-ui.css", "{token}", optOutToken(unknownID(), unknownID()), "{name}", "read_models", "{provider}", "carrier").Replace(path)
 }
 
 // answered are the schemas of answers. Clients must put up with fields that are

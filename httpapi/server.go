@@ -32,6 +32,8 @@ type Options struct {
 	// OptOut reads the last part of a link that ends messages; nil: there are no such links.
 	OptOut  func(token string) (Link, bool)
 	WebPush WebPush
+	// Receivers are those who read what a provider tells, by the provider's name.
+	Receivers map[string]Receiver
 }
 
 // Link names the participant, and the event, that a link was made for.
@@ -128,12 +130,10 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/v1/opt-out/{token}", handle: s.getOptOut, open: true},
 		{method: "POST", path: "/v1/opt-out/{token}", handle: s.postOptOut, open: true},
 
-		{method: "GET", path: "/v1/participants/{id}/push-link", handle: s.getPushLink},
-		{method: "GET", path: "/v1/push/{token}", handle: s.getPushPage, open: true},
-		{method: "PUT", path: "/v1/push/{token}", handle: s.putSubscription, open: true},
-		{method: "DELETE", path: "/v1/push/{token}", handle: s.deleteSubscription, open: true},
-		{method: "GET", path: "/v1/push/page.js", handle: s.getPushFile, open: true},
-		{method: "GET", path: "/v1/push/worker.js", handle: s.getPushFile, open: true},
+	OptOut  func(token string) (Link, bool)
+	WebPush WebPush
+	// Receivers are those who read what a provider tells, by the provider's name.
+	Receivers map[string]Receiver
 
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
 		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},

@@ -82,6 +82,8 @@ func (w *writer) apply(f fact) error {
 		return w.notificationFailed(f, e)
 	case events.NotificationDelivered:
 		return w.notificationDelivered(f, e)
+	case events.AttemptBounced:
+		return w.attemptBounced(f, e)
 	case events.NotificationRetried:
 		return w.notificationRetried(f, e)
 	case events.NotificationsCleared:
@@ -167,6 +169,8 @@ func about(f events.Fact) (event, participant, notification string) {
 	case events.NotificationFailed:
 		return e.EventID, "", e.NotificationID
 	case events.NotificationDelivered:
+		return e.EventID, "", e.NotificationID
+	case events.AttemptBounced:
 		return e.EventID, "", e.NotificationID
 	case events.NotificationRetried:
 		return e.EventID, "", e.NotificationID

@@ -101,7 +101,7 @@ func everything(w *world) {
 	w.notification("late", claim("late", 1, false), claim("late", 2, true),
 		events.NotificationFailed{NotificationID: "late", Attempt: 2, Reason: events.FailedOutcomeUnknown}, sent("late", 1))
 	w.notification("bounced", claim("bounced", 1, false), sent("bounced", 1),
-		events.NotificationFailed{NotificationID: "bounced", Reason: events.FailedBounced, Error: "mailbox full"})
+		events.NotificationFailed{NotificationID: "bounced", Attempt: 1, Reason: events.FailedBounced, Error: "mailbox full"})
 	w.notification("cancelled", claim("cancelled", 1, false),
 		events.NotificationCancelled{NotificationID: "cancelled", Reason: events.CancelledDeclined})
 	w.notification("again", events.NotificationCancelled{NotificationID: "again", Reason: events.CancelledSuperseded},

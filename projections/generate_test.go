@@ -281,6 +281,9 @@ func (h *history) send(n *aNotification) {
 		}
 	case cancelled:
 		h.notification(n.id, scheduled(n.id, n.event.id, n.guest, h.at(h.pick(30))))
+		if n.cleared {
+			n.attempts = 0 // those before are not shown again
+		}
 		n.cleared, n.status = false, pending
 	case failedFor:
 		if n.attempts > 0 && h.pick(2) == 0 {
@@ -290,8 +293,22 @@ func (h *history) send(n *aNotification) {
 			n.status = pending
 		}
 	case sent:
-		h.notification(n.id, events.NotificationDelivered{NotificationID: n.id, DeliveredTime: h.now()})
-		h.become(n, delivered)
+		switch h.pick(3) {
+		case 0:
+			h.notification(n.id, events.AttemptBounced{NotificationID: n.id, Attempt: n.attempts, Error: "full"})
+		default:
+			h.notification(n.id, events.NotificationDelivered{NotificationID: n.id, Attempt: n.attempts, DeliveredTime: h.now()})
+			h.become(n, delivered)
+		}
+	case delivered:
+		switch h.pick(3) {
+		case 0:
+			h.notification(n.id, events.NotificationFailed{NotificationID: n.id, Attempt: n.attempts, Reason: events.FailedBounced, Error: "full"})
+			h.become(n, failedFor)
+		case 1:
+			h.sent(n, n.attempts) // what a receipt came before
+			h.become(n, delivered)
+		}
 	}
 }
 

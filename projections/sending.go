@@ -14,6 +14,7 @@ const (
 	attemptFailed    = "failed"
 	attemptUnknown   = "unknown"
 	attemptCancelled = "cancelled"
+	attemptDelivered = "delivered"
 	attemptBounced   = "bounced"
 )
 
@@ -180,7 +181,8 @@ func (w *writer) startAttempt(f fact, n *notificationRow, number int64) error {
 }
 
 // notificationSent is true whenever it comes: also of an attempt that had been
-// given up. Sent twice, the row goes on showing the first.
+// given up. Sent twice, the row goes on showing the first, but for what a receipt
+// didn't tell.
 func (w *writer) notificationSent(f fact, e events.NotificationSent) error {
 	n, err := w.notification(e.NotificationID)
 	if err != nil || n == nil {
@@ -189,19 +191,29 @@ func (w *writer) notificationSent(f fact, e events.NotificationSent) error {
 	at := e.SentTime.UnixMicro()
 	err = w.changeAttempts(n, func(a *attemptRow) {
 		if a.number == int64(e.Attempt) {
-			a.started, a.outcome, a.error = at, attemptSent, ""
+			a.started = at
+			if a.outcome != attemptDelivered && a.outcome != attemptBounced {
+				a.outcome, a.error = attemptSent, ""
+			}
 		}
 	})
 	if err != nil {
 		return err
 	}
+	status := sent
 	if n.status == sent || n.status == delivered {
-		w.become(f, n, n.status)
-		return nil
+		status = n.status
+		if n.message != "" || e.Personal.Message == "" {
+			w.become(f, n, status)
+			return nil
+		}
 	}
-	n.message, n.sent, n.providerMessageID, n.lastError = e.Personal.Message, &at, e.ProviderMessageID, ""
+	if e.ProviderMessageID != "" || n.providerMessageID == "" {
+		n.providerMessageID = e.ProviderMessageID
+	}
+	n.message, n.sent, n.lastError = e.Personal.Message, &at, ""
 	n.next, n.claimed = nil, nil
-	w.become(f, n, sent)
+	w.become(f, n, status)
 	return w.endAttempts(n, attemptUnknown, "")
 }
 
@@ -231,11 +243,7 @@ func (w *writer) notificationFailed(f fact, e events.NotificationFailed) error {
 	}
 	switch e.Reason {
 	case events.FailedBounced:
-		err = w.changeAttempts(n, func(a *attemptRow) {
-			if a.outcome == attemptSent {
-				a.outcome, a.error = attemptBounced, e.Error
-			}
-		})
+		_, err = w.bounced(n, int64(e.Attempt), e.Error)
 	case events.FailedOutcomeUnknown:
 		err = w.endAttempts(n, attemptUnknown, "")
 	default:
@@ -252,7 +260,37 @@ func (w *writer) notificationDelivered(f fact, e events.NotificationDelivered) e
 		return err
 	}
 	w.become(f, n, delivered)
-	return nil
+	return w.changeAttempts(n, func(a *attemptRow) {
+		if a.number == int64(e.Attempt) {
+			a.outcome, a.error = attemptDelivered, ""
+		}
+	})
+}
+
+// attemptBounced leaves n delivered only while another attempt's message is.
+func (w *writer) attemptBounced(f fact, e events.AttemptBounced) error {
+	n, err := w.notification(e.NotificationID)
+	if err != nil || n == nil {
+		return err
+	}
+	arrived, err := w.bounced(n, int64(e.Attempt), e.Error)
+	status := n.status
+	if status == delivered && !arrived {
+		status = sent
+	}
+	w.become(f, n, status)
+	return err
+}
+
+// bounced marks an attempt, and tells whether the message of another was delivered.
+func (w *writer) bounced(n *notificationRow, attempt int64, why string) (arrived bool, err error) {
+	err = w.changeAttempts(n, func(a *attemptRow) {
+		if a.number == attempt {
+			a.outcome, a.error = attemptBounced, why
+		}
+		arrived = arrived || a.outcome == attemptDelivered
+	})
+	return arrived, err
 }
 
 func (w *writer) notificationRetried(f fact, e events.NotificationRetried) error {

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -103,28 +102,27 @@ func TestPlannerOverHistories(t *testing.T) {
 	}
 }
 
+// receiptOf is what a provider says of the first attempt.
+func receiptOf(id, news string) commands.RecordReceipt {
+	return commands.RecordReceipt{NotificationID: id, Receipt: aggregates.Receipt{News: news, Attempt: 1}}
+}
+
 // scenes lead to every row of the state table, the rare ones too.
 var scenes = map[string]func(*testing.T, *world){
-	"sent, delivered": func(t *testing.T, w *world) {
+	"sent, delivered, bounced all the same": func(t *testing.T, w *world) {
 		w.reminded()
 		at(time.Hour)
-		n := w.only()
-		id := uuid.New()
-		data, err := events.Encode(w.ring, id, events.NotificationDelivered{NotificationID: n.ID, EventID: eventID, DeliveredTime: w.now()})
-		require.NoError(t, err)
-		// The provider's word comes in by a way that isn't built yet.
-		_, err = w.store.Append(t.Context(), commands.NotificationStream(n.ID), n.Changed.Revision, []eventstore.NewRecord{
-			{ID: id, Type: "NotificationDelivered", Data: data, Metadata: []byte(`{}`)},
-		})
-		require.NoError(t, err)
+		do(w, receiptOf(w.only().ID, aggregates.ReceiptDelivered))
 		at(2 * time.Hour)
 		require.Equal(t, aggregates.NotificationDelivered, w.only().Status)
+		do(w, receiptOf(w.only().ID, aggregates.ReceiptBounced))
+		require.Equal(t, aggregates.NotificationFailed, w.only().Status)
 	},
 	"sent, bounced, retried, failing, cancelled by hand": func(t *testing.T, w *world) {
 		w.reminded()
 		at(time.Hour)
 		id := w.only().ID
-		do(w, commands.GiveUp{Fact: events.NotificationFailed{NotificationID: id, EventID: eventID, Attempt: 1, Reason: events.FailedBounced}})
+		do(w, receiptOf(id, aggregates.ReceiptBounced))
 		w.email.setAnswer(always(channels.Result{Outcome: channels.Later}))
 		do(w, commands.RetryNotification{NotificationID: id})
 		synctest.Wait()

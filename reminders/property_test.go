@@ -19,7 +19,6 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
-	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -245,7 +244,9 @@ func (p *player) play(s step) {
 		id := ids[s.a%len(ids)]
 		switch {
 		case s.what == "bounce":
-			ask(p, commands.GiveUp{Fact: events.NotificationFailed{NotificationID: id, EventID: eventID, Reason: events.FailedBounced}})
+			if p.notifications()[id].Status == aggregates.NotificationSent { // a provider tells only of what it took
+				ask(p, commands.RecordReceipt{NotificationID: id, Receipt: aggregates.Receipt{News: aggregates.ReceiptBounced}})
+			}
 		case s.b%2 == 0:
 			ask(p, commands.CancelNotificationByHand{NotificationID: id})
 		default:

@@ -3,6 +3,7 @@ package email
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -23,11 +24,13 @@ const SendGridURL = "https://api.sendgrid.com"
 
 // SendGridOptions say as whom mails are sent.
 type SendGridOptions struct {
-	URL    string // SendGridURL or another
-	Key    string // a secret that may send mail and read its own scopes
-	From   mail.Address
-	Client *outgoing.Client
-	Now    func() time.Time // nil: time.Now
+	URL  string // SendGridURL or another
+	Key  string // a secret that may send mail and read its own scopes
+	From mail.Address
+	// EventsKey verifies what SendGrid tells of its mails; nil: nothing is believed.
+	EventsKey *ecdsa.PublicKey
+	Client    *outgoing.Client
+	Now       func() time.Time // nil: time.Now
 }
 
 // SendGrid sends e-mail through SendGrid's Mail Send. It recognises no repeats:
@@ -127,10 +130,12 @@ func (s *SendGrid) request(ctx context.Context, m channels.Message) (*http.Reque
 		return nil, err
 	}
 	body := sendGridMail{
-		Personalizations: []sendGridRecipients{{[]sendGridAddress{{to.String(), headerText(m.Name, maxName)}}, map[string]string{"notification_id": m.ID}}},
-		From:             sendGridAddress{s.from.String(), headerText(s.o.From.Name, maxName)},
-		Subject:          headerText(m.Subject, maxSubject),
-		Content:          []sendGridContent{{"text/plain", shown.plain()}, {"text/html", html}},
+		Personalizations: []sendGridRecipients{{[]sendGridAddress{{to.String(), headerText(m.Name, maxName)}}, map[string]string{
+			argNotification: m.ID, argAttempt: strconv.Itoa(m.Attempt),
+		}}},
+		From:    sendGridAddress{s.from.String(), headerText(s.o.From.Name, maxName)},
+		Subject: headerText(m.Subject, maxSubject),
+		Content: []sendGridContent{{"text/plain", shown.plain()}, {"text/html", html}},
 		Headers: map[string]string{
 			"Message-ID": "<" + m.ID + "@" + s.from.domain + ">", "Date": m.Due.UTC().Format(time.RFC1123Z), "Auto-Submitted": "auto-generated",
 		},

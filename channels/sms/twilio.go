@@ -28,7 +28,10 @@ type Options struct {
 	Token   string // a secret
 	// From is a number in E.164, a short code, a sender's name, or the SID of a
 	// messaging service, MG….
-	From        string
+	From string
+	// Receipts is the public address at which Receive is called, without a query; it
+	// is told to Twilio with each message. Empty: Twilio tells nothing.
+	Receipts    string
 	MaxSegments int // a message that would be sent in more parts is refused; 0: no bound but Twilio's
 	Client      *outgoing.Client
 	Now         func() time.Time // nil: time.Now
@@ -134,6 +137,9 @@ func (t *Twilio) request(ctx context.Context, m channels.Message) (*http.Request
 	} else {
 		form.Set("From", t.o.From)
 	}
+	if callback := t.callback(m); callback != "" {
+		form.Set("StatusCallback", callback)
+	}
 	return t.call(ctx, http.MethodPost, "/Messages.json", form.Encode())
 }
 
@@ -157,6 +163,7 @@ var outcomes = map[int]channels.Outcome{
 	21610: channels.OptedOut,
 	21611: channels.Later,                                                                          // the sender's queue is full
 	21408: channels.Broken, 21606: channels.Broken, 21212: channels.Broken, 21608: channels.Broken, // region; sender, twice; trial account
+	21609: channels.Broken, // our public URL can't be called
 }
 
 // read says what an answer means.

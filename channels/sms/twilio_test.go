@@ -31,7 +31,7 @@ const (
 
 func twilio(t *testing.T, base string, client *outgoing.Client, change ...func(*sms.Options)) *sms.Twilio {
 	t.Helper()
-	o := sms.Options{URL: base, Account: account, Token: token, From: "+15005550006", Client: client}
+	o := sms.Options{URL: base, Account: account, Token: token, From: "+15005550006", Receipts: receiptsURL, Client: client}
 	for _, c := range change {
 		c(&o)
 	}
@@ -132,7 +132,7 @@ func TestTwilioAnswers(t *testing.T) {
 	for code, want := range map[int]channels.Outcome{
 		21211: channels.Gone, 21614: channels.Gone, 21610: channels.OptedOut, 21611: channels.Later, 21612: channels.Rejected,
 		21617: channels.Rejected, 21602: channels.Rejected, 29999: channels.Rejected,
-		21408: channels.Broken, 21606: channels.Broken, 21212: channels.Broken, 21608: channels.Broken,
+		21408: channels.Broken, 21606: channels.Broken, 21212: channels.Broken, 21608: channels.Broken, 21609: channels.Broken,
 	} {
 		rows = append(rows, channeltest.Answer{Name: fmt.Sprint(code), Status: 400, Body: fmt.Sprintf(`{"code":%d}`, code), Want: want, Code: fmt.Sprint(code)})
 	}

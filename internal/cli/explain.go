@@ -170,6 +170,7 @@ var reasons = map[string]string{
 	"rejected":           "the provider refused it for good",
 	"attempts_exhausted": "it was tried as often as is allowed",
 	"bounced":            "the provider reported that it can't be delivered",
+	"suppressed":         "nothing is sent to its address, see belltower suppressions list",
 	"unrenderable":       "its text could not be made from the template",
 	"temporary":          "not taken for now",
 	"rate_limited":       "the provider wants fewer at a time",
@@ -212,6 +213,8 @@ func said(f fact) string {
 		return "given up: " + because
 	case "NotificationDelivered":
 		return "the provider reported that it was delivered"
+	case "AttemptBounced":
+		return fmt.Sprintf("attempt %d: the provider reported that it can't be delivered%s; another counts", v.Attempt, because)
 	case "NotificationRetried":
 		return "asked for once more, by " + f.Actor
 	}

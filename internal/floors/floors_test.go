@@ -52,7 +52,7 @@ var table = map[string]folder{
 	"projections":           {floor: 2, imports: []string{"events", "eventstore", "calendar", "keys", "internal/rowdiff", "internal/seal", "internal/sqldb"}},
 	"reminders":             {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "channels", "calendar", "keys", "internal/rowdiff", "internal/seal", "internal/sqldb"}},
 	"snapshots":             {floor: 3, imports: []string{"commands", "aggregates", "internal/sqldb"}},
-	"httpapi":               {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "calendar", "internal/rowdiff"}},
+	"httpapi":               {floor: 3, imports: []string{"commands", "projections", "aggregates", "events", "eventstore", "channels", "calendar", "internal/rowdiff"}},
 	"internal/client":       {floor: 0},
 	"internal/durable":      {floor: 0},
 	"internal/seal":         {floor: 0},

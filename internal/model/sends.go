@@ -47,13 +47,16 @@ var StateTable = []string{
 	"FAILED · NotificationRetried",
 	"SENT · NotificationDelivered",
 	"SENT · NotificationFailed (bounced)",
+	"DELIVERED · NotificationFailed (bounced)",
 }
 
 // Allowed tells whether the rules of delivery have a row: those of StateTable,
 // and what is a case of one of them.
 func Allowed(row string) bool {
 	switch row {
-	case "PENDING · NotificationSent (late)", "PENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (missed)":
+	case "PENDING · NotificationSent (late)", "PENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (outcome_unknown)", "SENDING · NotificationFailed (missed)",
+		"SENT · NotificationSent (late)", "DELIVERED · NotificationSent (late)", // the text behind a receipt, or another attempt's message
+		"DELIVERED · NotificationDelivered", "SENT · AttemptBounced", "DELIVERED · AttemptBounced": // of another attempt
 		return true
 	}
 	return slices.Contains(StateTable, row)

@@ -1,0 +1,66 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/events"
+)
+
+// SuppressAddress ends what is sent to an address, which its fact names by SuppressionID.
+type SuppressAddress struct{ Fact events.AddressSuppressed }
+
+// ReleaseAddress takes that back.
+type ReleaseAddress struct{ Fact events.AddressReleased }
+
+// SuppressionStream names the stream of an address, by its SuppressionID.
+func SuppressionStream(id string) string { return "suppression-" + id }
+
+func (c SuppressAddress) Stream() string { return SuppressionStream(c.Fact.SuppressionID) }
+func (c ReleaseAddress) Stream() string  { return SuppressionStream(c.Fact.SuppressionID) }
+
+func (c SuppressAddress) Decide(s *aggregates.Suppression, _ aggregates.Now) ([]events.Fact, error) {
+	return s.Suppress(c.Fact)
+}
+
+func (c ReleaseAddress) Decide(s *aggregates.Suppression, _ aggregates.Now) ([]events.Fact, error) {
+	return s.Release(c.Fact)
+}
+
+// SuppressionID is a keyed digest of an address, the same however it is spelt; ok is
+// false where it is no address of its kind.
+func (h *Handler) SuppressionID(kind aggregates.AddressKind, address string) (id string, ok bool) {
+	switch kind {
+	case aggregates.EmailAddress:
+		address, ok = aggregates.CanonicalEmail(address)
+	case aggregates.PhoneNumber:
+		address, ok = aggregates.CanonicalPhone(address, h.o.PhoneRegion)
+	case aggregates.PushToken:
+		ok = address != ""
+	}
+	if !ok {
+		return "", false
+	}
+	return shortDigest(h.o.Keys, "suppressed-address", fmt.Appendf(nil, "%s %s", kind, address)), true
+}
+
+// Suppressed tells why nothing is sent to an address, as of now; "" where it may be
+// sent to. Most addresses have no stream, which the store knows without reading.
+func (h *Handler) Suppressed(ctx context.Context, kind aggregates.AddressKind, address string) (reason string, err error) {
+	id, ok := h.SuppressionID(kind, address)
+	if !ok {
+		return "", nil
+	}
+	if _, ok, err := h.o.Store.ReadLast(ctx, SuppressionStream(id)); err != nil {
+		return "", fmt.Errorf("look whether the address is suppressed: %w", err)
+	} else if !ok {
+		return "", nil
+	}
+	return View(ctx, h, SuppressionStream(id), func(s *aggregates.Suppression, _ int64) string {
+		if !s.Active {
+			return ""
+		}
+		return s.Reason
+	})
+}

@@ -1,0 +1,262 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
+)
+
+// carrier is a provider whose signature is a word, and whose body is what it tells.
+type carrier struct{}
+
+var errBroken = errors.New("broken")
+
+func (carrier) Receive(r *http.Request, body []byte) ([]channels.Receipt, error) {
+	switch r.Header.Get("X-Signature") {
+	case "good":
+	case "old":
+		return nil, channels.ErrStale
+	case "broken":
+		return nil, errBroken
+	default:
+		return nil, fmt.Errorf("%w: said ann@example.org", channels.ErrForged)
+	}
+	var told []channels.Receipt
+	if err := json.Unmarshal(body, &told); err != nil {
+		return nil, channels.ErrUnreadable
+	}
+	return told, nil
+}
+
+const carrierPath = "/v1/receipts/carrier"
+
+// tell calls as the provider does, without a token.
+func (a *api) tell(told ...channels.Receipt) *reply {
+	a.t.Helper()
+	body, err := json.Marshal(told)
+	require.NoError(a.t, err)
+	return a.as("").do(signedBy("good", string(body)))
+}
+
+func signedBy(signature, body string) request {
+	return request{method: "POST", path: carrierPath, body: body, header: map[string]string{"X-Signature": signature, "Content-Type": "application/json"}, wrong: true}
+}
+
+// onItsWay plans and begins a notification.
+func (a *api) onItsWay() (id, event string) {
+	a.t.Helper()
+	event = a.event(nil)
+	id = a.plan(events.NotificationScheduled{EventID: event, ScheduledTime: a.clock.now()})
+	a.begin(id)
+	return id, event
+}
+
+func (a *api) statusOf(id string) string {
+	a.t.Helper()
+	return a.get("/v1/notifications/" + id).is(http.StatusOK)["status"].(string)
+}
+
+func TestReceiptsAreVerified(t *testing.T) {
+	a := newAPI(t)
+	id, event := a.onItsWay()
+	a.sent(id, event, 1)
+	body := `[{"MessageID":"` + id + `","News":1}]`
+	before := a.facts()
+	for signature, want := range map[string]string{"": "403 forged_receipt", "bad": "403 forged_receipt", "old": "400 stale_receipt"} {
+		status, code, _ := strings.Cut(want, " ")
+		r := a.as("").do(signedBy(signature, body))
+		r.refused(map[string]int{"403": 403, "400": 400}[status], code)
+	}
+	a.do(signedBy("", body)).refused(http.StatusForbidden, "forged_receipt") // a token makes nothing good
+	a.as("").do(signedBy("good", "{")).refused(http.StatusBadRequest, "unreadable_receipt")
+	a.as("").do(signedBy("broken", body)).refused(http.StatusInternalServerError, "internal")
+	other := signedBy("good", body)
+	other.path = "/v1/receipts/nobody"
+	a.as("").do(other).refused(http.StatusNotFound, "provider_not_found")
+	a.as("").do(request{method: "GET", path: carrierPath, wrong: true}).refused(http.StatusMethodNotAllowed, "method_not_allowed")
+	a.as("").do(signedBy("good", strings.Repeat(" ", 1<<20)+"[]")).refused(http.StatusRequestEntityTooLarge, "body_too_large")
+	require.Equal(t, before, a.facts())
+	require.Equal(t, "SENT", a.statusOf(id))
+
+	r := a.as("").do(signedBy("good", body))
+	r.is(http.StatusNoContent)
+	require.Empty(t, r.body)
+	require.Equal(t, "DELIVERED", a.statusOf(id))
+	metrics := string(a.get("/metrics").body)
+	require.Contains(t, metrics, `belltower_receipts_refused_total{provider="carrier",reason="forged_receipt"} 3`)
+	require.Contains(t, metrics, `belltower_receipts_refused_total{provider="carrier",reason="stale_receipt"} 1`)
+	require.Contains(t, metrics, `belltower_receipts_total{news="delivered",provider="carrier",result="recorded"} 1`)
+	require.NotContains(t, metrics, "nobody")
+}
+
+func TestReceiptsBecomeFacts(t *testing.T) {
+	a := newAPI(t)
+	at := start.Add(-time.Minute)
+	receipt := func(id string, news channels.News) channels.Receipt {
+		return channels.Receipt{ID: "r-" + news.String(), MessageID: strings.ToUpper(id), Attempt: 1, News: news, Kind: channels.Email, At: at, Ref: "ref-1", Code: "5.1.1", Detail: "carrier: full"}
+	}
+	t.Run("faster than our own conclusion", func(t *testing.T) {
+		id, event := a.onItsWay()
+		a.tell(receipt(id, channels.Delivered)).is(http.StatusNoContent)
+		n := a.get("/v1/notifications/" + id).is(http.StatusOK)
+		require.Equal(t, []any{"DELIVERED", "ref-1", nil}, []any{n["status"], n["provider_message_id"], n["message"]})
+		a.sent(id, event, 1)
+		n = a.get("/v1/notifications/" + id).is(http.StatusOK)
+		require.Equal(t, []any{"DELIVERED", "p-1", "Hello Ann"}, []any{n["status"], n["provider_message_id"], n["message"]})
+		require.Equal(t, "delivered", n["attempt_log"].([]any)[0].(object)["outcome"])
+	})
+	t.Run("of an outcome that was lost", func(t *testing.T) {
+		for news, want := range map[channels.News]string{channels.Taken: "SENT", channels.Delivered: "DELIVERED", channels.Complained: "DELIVERED", channels.Bounced: "FAILED", channels.AddressDied: "FAILED"} {
+			id, event := a.onItsWay()
+			a.gaveUp(id, event, 1, events.FailedOutcomeUnknown, "")
+			a.tell(receipt(id, news)).is(http.StatusNoContent)
+			n := a.get("/v1/notifications/" + id).is(http.StatusOK)
+			require.Equal(t, want, n["status"], news)
+			if want == "FAILED" {
+				require.Equal(t, "carrier: full", n["last_error"])
+			}
+			require.NotNil(t, n["sent_time"])
+		}
+	})
+	t.Run("told again, and late", func(t *testing.T) {
+		id, event := a.onItsWay()
+		a.sent(id, event, 1)
+		a.tell(receipt(id, channels.Delivered), receipt(id, channels.Taken), receipt(id, channels.Delivered)).is(http.StatusNoContent)
+		before := a.facts()
+		for range 2 {
+			a.tell(receipt(id, channels.Taken), receipt(id, channels.Delivered)).is(http.StatusNoContent)
+		}
+		require.Equal(t, before, a.facts())
+		require.Equal(t, "DELIVERED", a.statusOf(id))
+		a.tell(receipt(id, channels.Bounced)).is(http.StatusNoContent)
+		a.tell(receipt(id, channels.Delivered)).is(http.StatusNoContent)
+		require.Equal(t, "FAILED", a.statusOf(id))
+	})
+	t.Run("of what is not known", func(t *testing.T) {
+		waits := a.plan(events.NotificationScheduled{EventID: a.event(nil), ScheduledTime: a.clock.now()})
+		before := a.facts()
+		a.tell(receipt(unknownID(), channels.Bounced), receipt("x", channels.Delivered), receipt("", channels.Delivered), receipt(waits, channels.Delivered)).is(http.StatusNoContent)
+		require.Equal(t, before, a.facts())
+		require.Contains(t, string(a.get("/metrics").body), `belltower_receipts_total{news="delivered",provider="carrier",result="unknown"} 3`)
+	})
+	t.Run("many", func(t *testing.T) {
+		var told []channels.Receipt
+		var ids []string
+		event := a.event(nil)
+		for range 100 {
+			id := a.plan(events.NotificationScheduled{EventID: event, ScheduledTime: a.clock.now()})
+			a.begin(id)
+			ids = append(ids, id)
+			for _, news := range []channels.News{channels.Delivered, channels.Taken} {
+				r := receipt(id, news)
+				r.ID += id
+				told = append(told, r, r)
+			}
+		}
+		a.tell(told...).is(http.StatusNoContent)
+		for _, id := range ids {
+			require.Equal(t, "DELIVERED", a.statusOf(id))
+		}
+	})
+}
+
+// What is not recorded is told again: nothing of it counts twice.
+func TestReceiptsWhileTheStoreIsAway(t *testing.T) {
+	a := newAPI(t)
+	id, event := a.onItsWay()
+	a.sent(id, event, 1)
+	a.store.Fail = func(int) error { return eventstore.ErrUnavailable }
+	r := a.tell(channels.Receipt{MessageID: id, Attempt: 1, News: channels.Delivered})
+	r.refused(http.StatusServiceUnavailable, "unavailable")
+	require.NotEmpty(t, r.header.Get("Retry-After"))
+	a.store.Fail = nil
+	a.tell(channels.Receipt{MessageID: id, Attempt: 1, News: channels.Delivered}).is(http.StatusNoContent)
+	require.Equal(t, "DELIVERED", a.statusOf(id))
+}
+
+// Many tell the same at once.
+func TestReceiptsThatRace(t *testing.T) {
+	a := newAPI(t)
+	id, event := a.onItsWay()
+	a.sent(id, event, 1)
+	before := a.facts()
+	var telling sync.WaitGroup
+	for range 8 {
+		telling.Go(func() {
+			r, err := http.NewRequest("POST", a.url+carrierPath, strings.NewReader(`[{"MessageID":"`+id+`","News":1}]`))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Header.Set("X-Signature", "good")
+			answer, err := a.client.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer answer.Body.Close()
+			if answer.StatusCode != http.StatusNoContent {
+				t.Error(answer.Status)
+			}
+		})
+	}
+	telling.Wait()
+	require.Equal(t, before+1, a.facts())
+}
+
+func TestAddressesAreSuppressed(t *testing.T) {
+	a := newAPI(t)
+	why := func(kind aggregates.AddressKind, address string) string {
+		reason, err := a.commands.Suppressed(t.Context(), kind, address)
+		require.NoError(t, err)
+		return reason
+	}
+	of := func(news channels.News, kind channels.Kind, to, id string) channels.Receipt {
+		return channels.Receipt{ID: id, News: news, Kind: kind, To: to}
+	}
+	const number = "+15005550009"
+	a.tell(of(channels.StopAsked, channels.Phone, number, "1")).is(http.StatusNoContent)
+	require.Equal(t, "stop", why(aggregates.PhoneNumber, "+1 500 555-0009"))
+	a.tell(of(channels.StartAsked, channels.Phone, number, "2")).is(http.StatusNoContent)
+	require.Empty(t, why(aggregates.PhoneNumber, number))
+	before := a.facts()
+	a.tell(of(channels.StopAsked, channels.Phone, number, "1"), of(channels.StartAsked, channels.Phone, "+15005550010", "3"), of(channels.StopAsked, channels.Phone, "no number", "4")).is(http.StatusNoContent)
+	require.Equal(t, before, a.facts(), "told again, or leading to nothing")
+	require.Empty(t, why(aggregates.PhoneNumber, number))
+
+	id, event := a.onItsWay()
+	a.sent(id, event, 1)
+	complaint := of(channels.Complained, channels.Email, "Ann@Example.org", "5")
+	complaint.MessageID = id
+	a.tell(complaint).is(http.StatusNoContent)
+	require.Equal(t, "DELIVERED", a.statusOf(id), "it had arrived")
+	require.Equal(t, "complaint", why(aggregates.EmailAddress, "ann@example.org"))
+	require.Empty(t, why(aggregates.PhoneNumber, number), "other kinds are not touched")
+	a.tell(of(channels.AddressDied, channels.Email, "bob@example.org", "6")).is(http.StatusNoContent)
+	require.Equal(t, "gone", why(aggregates.EmailAddress, "bob@example.org"))
+
+	sub, err := a.store.Subscribe(t.Context(), eventstore.Start)
+	require.NoError(t, err)
+	defer sub.Close()
+	batch, err := sub.Next(t.Context())
+	require.NoError(t, err)
+	for _, r := range batch.Records {
+		for _, secret := range []string{number, "nn@", "ob@"} {
+			require.NotContains(t, r.Stream+string(r.Data)+string(r.Metadata), secret)
+		}
+	}
+	require.False(t, bytes.Contains([]byte(a.logs.String()), []byte(number)))
+}
