@@ -187,6 +187,15 @@ const sampled = 1000
 // another log can't, and of older keys the last can't.
 func (e *examination) keys(ctx context.Context, log eventstore.Store, end eventstore.Position) {
 	ring, err := keys.Open(ctx, e.settings.keyFolder(), keys.Existing())
+	var mark *keys.MovedError
+	if errors.As(err, &mark) {
+		advice := "use them with --read-models " + mark.To + " and --store esdb://…"
+		if !mark.Done {
+			advice = "run 'belltower keys move' again, with that database: nobody can use them until that has ended"
+		}
+		e.add("keys", failing, mark.Error(), advice)
+		return
+	}
 	if err != nil {
 		e.add("keys", failing, err.Error(), "put back the keys.db that was backed up with this log")
 		return
