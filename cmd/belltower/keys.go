@@ -84,5 +84,5 @@ func explainMoved(path string, mark *keys.MovedError) error {
 	if !mark.Done {
 		return fmt.Errorf("%s: %w, and that has not ended: run 'belltower keys move --read-models %s' again, with that database", path, mark, mark.To)
 	}
-	return fmt.Errorf("%s: %w: they are used with --read-models %s and --store esdb://…", path, mark, mark.To)
+	return fmt.Errorf("%s: %w: they are used with --read-models %s and --store esdb://…, and without --keys", path, mark, mark.To)
 }
