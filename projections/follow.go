@@ -154,7 +154,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 }
 
 // How often it is looked whether another generation is live. A file belongs to
-// this service, as a rule, and is left in peace while there are no facts.
+// this service, as a rule, and is left in peace while there are no facts, and
+// nothing to drop.
 const (
 	lookEvery     = time.Second
 	lookIdleFiles = 10 * time.Minute
@@ -177,7 +178,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		pump.Wait()
 	}()
 
-	look := time.NewTicker(m.lookIdle)
+	look := time.NewTicker(min(lookEvery, m.lookIdle)) // what was live before may be left
 	defer look.Stop()
 	looked := time.Now()
 	sweeping := true
@@ -196,8 +197,12 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		}
 		if time.Since(looked) >= lookEvery {
 			looked = time.Now()
-			if another, err := m.look(ctx); another || err != nil {
+			others, another, err := m.look(ctx)
+			if another || err != nil {
 				return true, err
+			}
+			if what == looking {
+				look.Reset(m.lookAgain(others))
 			}
 		}
 		if what == looking {

@@ -49,7 +49,9 @@ var ErrNoGeneration = errors.New("projections: there is no such generation")
 const projection = "models"
 
 // controlSchema: times are microseconds of the database's clock. The row of
-// generation 0 is only locked, by who changes others.
+// generation 0 is locked by who changes others, and has in place of a version the
+// number that was given out last: none comes twice, as somebody may still be
+// dropping the tables of one that is gone.
 const controlSchema = `
 CREATE TABLE {generations} (
 	generation   BIGINT NOT NULL PRIMARY KEY,
@@ -234,9 +236,16 @@ func (d *Database) begin(ctx context.Context, holder string) (Generation, error)
 		if _, ok := ours(all); ok && holder == "" {
 			return errThere
 		}
-		g = Generation{Number: 1, Version: version, State: Making, Begun: now, Used: now}
+		var last int64
+		if err := w.row("SELECT version FROM generations WHERE generation = 0").Scan(&last); err != nil {
+			return err
+		}
 		for _, one := range all {
-			g.Number = max(g.Number, one.Number+1)
+			last = max(last, one.Number)
+		}
+		g = Generation{Number: last + 1, Version: version, State: Making, Begun: now, Used: now}
+		if _, err := w.exec("UPDATE generations SET version = ? WHERE generation = 0", g.Number); err != nil {
+			return err
 		}
 		var held int64
 		if holder != "" {

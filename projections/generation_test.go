@@ -86,6 +86,39 @@ func TestRebuildBesideTheLiveOne(t *testing.T) {
 	})
 }
 
+// Who drops a generation may be slow, and another one has dropped it meanwhile:
+// what is built then has other tables.
+func TestNumbersOfGenerationsComeOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, w *world) {
+		m := w.open(t.TempDir())
+		defer func() { require.NoError(t, m.Close()) }()
+		for number := range int64(3) {
+			b, err := m.database.Build(bg)
+			require.NoError(t, err)
+			require.NoError(t, b.Close())
+			require.Equal(t, number+2, b.Generation())
+			require.NoError(t, m.database.Drop(bg, b.Generation()))
+		}
+	})
+}
+
+// An idle file is left in peace, and yet what was live before a rebuild is dropped soon.
+func TestAnIdleFileIsTidied(t *testing.T) {
+	defer func(was map[State]time.Duration) { unusedTime = was }(unusedTime)
+	unusedTime = map[State]time.Duration{Making: time.Minute, Building: time.Minute, Old: time.Second}
+	w := newWorld(t)
+	m := w.open(t.TempDir())
+	defer func() { require.NoError(t, m.Close()) }()
+	require.Equal(t, lookIdleFiles, m.lookIdle)
+	w.follow(t, m)
+	everything(w)
+	w.shown(m)
+	require.NoError(t, m.Rebuild(bg, func(BuildProgress) {}))
+	require.Eventually(t, func() bool { return states(t, m.database) == "2 live;" }, patience, 20*time.Millisecond)
+	require.Equal(t, lookIdleFiles, m.lookAgain(false))
+	require.Equal(t, lookEvery, m.lookAgain(true))
+}
+
 // differences compares two generations.
 func differences(t *testing.T, d *Database, one, two int64) (all []rowdiff.Difference) {
 	require.NoError(t, d.View(bg, one, func(a *View) error {

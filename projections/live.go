@@ -12,14 +12,14 @@ import (
 var unusedTime = map[State]time.Duration{Making: makingTime, Building: 10 * time.Minute, Old: 30 * time.Second}
 
 // look looks whether another generation is to be folded into, and drops those
-// that nobody uses any more.
-func (m *Models) look(ctx context.Context) (another bool, err error) {
+// that nobody uses any more; others says that there are some besides.
+func (m *Models) look(ctx context.Context) (others, another bool, err error) {
 	all, now, err := m.database.list(ctx)
 	if err != nil {
-		return false, fmt.Errorf("look for the live generation: %w", err)
+		return false, false, fmt.Errorf("look for the live generation: %w", err)
 	}
 	if g, ok := ours(all); !ok || g.Number != m.writer.generation {
-		return true, nil
+		return true, true, nil
 	}
 	for _, g := range all {
 		used, ok := unusedTime[g.State]
@@ -28,11 +28,19 @@ func (m *Models) look(ctx context.Context) (another bool, err error) {
 		}
 		m.log.InfoContext(ctx, "dropping rows that nobody uses any more", "generation", g.Number, "version", g.Version)
 		if err := m.database.Drop(ctx, g.Number); err != nil && !errors.Is(err, ErrNoGeneration) {
-			return false, err
+			return true, false, err
 		}
 		break
 	}
-	return false, nil
+	return len(all) > 1, false, nil
+}
+
+// lookAgain is when to look again though there are no facts: soon while there may be something to drop.
+func (m *Models) lookAgain(others bool) time.Duration {
+	if others {
+		return min(lookEvery, m.lookIdle)
+	}
+	return m.lookIdle
 }
 
 // becomeLive swaps the generation that has caught up with the live one, but not

@@ -66,7 +66,7 @@ func (m *Models) watch(ctx context.Context) (progressed bool, err error) {
 		}
 		if time.Since(looked) > lookEvery {
 			looked = time.Now()
-			if another, err := m.look(ctx); another || err != nil {
+			if _, another, err := m.look(ctx); another || err != nil {
 				return true, err
 			}
 		}
