@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -14,21 +13,6 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
-	"github.com/belltower/belltower/keys"
-)
-
-// One write holds at most this much, but for a single decision that is larger.
-const (
-	maxWriteFacts = 256
-	maxWriteBytes = 512 << 10
-)
-
-const (
-	// appendTimeout bounds one append, and what is read before it.
-	appendTimeout = 30 * time.Second
-	// settleTimeout bounds what it takes to find out what became of an append.
-	settleTimeout = 10 * time.Second
-	settlePause   = 50 * time.Millisecond
 )
 
 // job is a command, or a look at the state, that waits for its stream.
@@ -222,117 +206,6 @@ func answerAll[S any](jobs []*job[S], err error) int {
 	return len(jobs)
 }
 
-// write is what one append will hold.
-type write struct {
-	expected int64
-	records  []eventstore.NewRecord
-	bytes    int
-}
-
-// errWriteFirst says that a job needs what is still to be written, or has no room beside it.
-var errWriteFirst = errors.New("write first")
-
-// fill decides jobs on the state as it will be after the write, until the
-// write is full; n is how many it decided, at least one. An error is of the last
-// of them, and leaves the state with what isn't written.
-func (s *stream[T, S]) fill(ctx context.Context, w *write, jobs []*job[S]) (n int, err error) {
-	for n, j := range jobs {
-		if n > 0 && (len(w.records) >= s.h.batch || w.bytes >= maxWriteBytes) {
-			return n, nil
-		}
-		now := s.h.now()
-		now.Time = later(now.Time, s.latest)
-		j.facts, j.replayed, j.past = nil, false, nil
-		if j.err = j.ctx.Err(); j.err != nil {
-			continue
-		}
-		if err := s.decideOne(ctx, w, j, now); errors.Is(err, errWriteFirst) {
-			return n, nil
-		} else if err != nil {
-			return n + 1, err
-		}
-	}
-	return len(jobs), nil
-}
-
-// decideOne decides one command. What a rule or a condition refuses goes into
-// the job; an error means that the write can't go on.
-func (s *stream[T, S]) decideOne(ctx context.Context, w *write, j *job[S], now aggregates.Now) error {
-	if j.request != nil {
-		if before, ok := s.noted.find(j.request.Key); ok {
-			if before.revision > w.expected && before.revision < s.last {
-				return errWriteFirst
-			}
-			s.replay(j, before)
-			return nil
-		}
-	}
-	if c, ok := j.cmd.(conditional[S]); ok && j.by.IfMatch != nil {
-		if own, ok := c.OwnRevision(s.state); ok && !j.by.IfMatch.allows(own, s.last) {
-			j.err = aggregates.ErrPrecondition
-			return nil
-		}
-	}
-	facts, err := j.cmd.Decide(s.state, now)
-	if err != nil {
-		j.err = err
-		return nil
-	}
-	if len(w.records) > 0 && len(w.records)+len(facts) > s.h.batch {
-		return errWriteFirst
-	}
-	if facts, err = s.h.giveKeys(ctx, facts); err != nil {
-		return err
-	}
-	j.facts = facts
-	if len(facts) == 0 && j.request != nil {
-		facts = []events.Fact{events.RequestNoted{}}
-	}
-	if err := s.add(w, j, facts, now.Time); err != nil {
-		return err
-	}
-	j.revision = s.last
-	j.see(s.state, now.Time)
-	return nil
-}
-
-// add puts facts into the write and folds them.
-func (s *stream[T, S]) add(w *write, j *job[S], facts []events.Fact, at time.Time) error {
-	if len(facts) == 0 {
-		return nil
-	}
-	metadata, err := json.Marshal(events.Metadata{
-		Actor: j.by.Actor, CorrelationID: j.by.CorrelationID, CausationID: j.by.CausationID,
-		OccurredAt: at, Request: j.request,
-	})
-	if err != nil {
-		return fmt.Errorf("encode metadata: %w", err)
-	}
-	records, bytes := make([]eventstore.NewRecord, len(facts)), 0
-	for i, f := range facts {
-		id := s.h.o.FactID(s.name)
-		data, err := events.Encode(s.h.o.Keys, id, f)
-		if errors.Is(err, keys.ErrUnavailable) {
-			return fmt.Errorf("%w: %w", eventstore.ErrUnavailable, err)
-		} else if err != nil {
-			return err
-		}
-		records[i] = eventstore.NewRecord{ID: id, Type: f.Name(), Data: data, Metadata: metadata}
-		bytes += len(f.Name()) + len(data) + len(metadata)
-	}
-	if len(w.records) > 0 && w.bytes+bytes > maxWriteBytes {
-		return errWriteFirst
-	}
-	w.records, w.bytes = append(w.records, records...), w.bytes+bytes
-	for i, f := range facts {
-		s.evolve(f, s.last+1, at, len(records[i].Data)+len(metadata))
-	}
-	if j.request != nil {
-		s.noted.add(*j.request, s.last, at)
-	}
-	return nil
-}
-
 func (s *stream[T, S]) evolve(f events.Fact, revision int64, at time.Time, size int) {
 	s.state.Evolve(f, aggregates.Stamp{Revision: revision, At: at})
 	s.last, s.latest = revision, at
@@ -430,54 +303,6 @@ func (s *stream[T, S]) distrust(err error) {
 func (s *stream[T, S]) drop() {
 	s.state = nil
 	s.cost.Store(0)
-}
-
-// append writes w. Where the outcome is unknown, it is settled before anything
-// is decided again: by looking for the ids, which are made once for each
-// decision, and, as the first try may still be on its way, by trying again with
-// the same ids, which the store takes once.
-func (s *stream[T, S]) append(ctx context.Context, w write) (eventstore.Position, error) {
-	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)
-	if err == nil || !errors.Is(err, eventstore.ErrUnknownOutcome) {
-		return position, err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	for unknown, pause := err, settlePause; ; pause *= 2 {
-		if position, err := s.settled(ctx, w); !errors.Is(err, errNotThere) {
-			return position, err
-		}
-		position, err = s.h.o.Store.Append(ctx, s.name, w.expected, w.records)
-		if err == nil || errors.Is(err, eventstore.ErrWrongRevision) {
-			return position, err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return eventstore.Position{}, errors.Join(unknown, err)
-		}
-	}
-}
-
-// errNotThere says that nothing stands where an append was to write.
-var errNotThere = errors.New("not there")
-
-// settled looks for what w was to write. A store that can't be read says
-// nothing about it: that is errNotThere too.
-func (s *stream[T, S]) settled(ctx context.Context, w write) (eventstore.Position, error) {
-	records, err := s.h.o.Store.ReadStream(ctx, s.name, w.expected+1, len(w.records))
-	if err != nil {
-		return eventstore.Position{}, fmt.Errorf("%w: %w", errNotThere, err)
-	}
-	for i, r := range records {
-		if r.ID != w.records[i].ID {
-			return eventstore.Position{}, &eventstore.WrongRevisionError{Stream: s.name, Expected: w.expected, Actual: r.Revision}
-		}
-	}
-	if len(records) < len(w.records) {
-		return eventstore.Position{}, errNotThere
-	}
-	return records[len(records)-1].Position, nil
 }
 
 func later(a, b time.Time) time.Time {

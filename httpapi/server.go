@@ -129,11 +129,12 @@ func (s *server) routes() []route {
 
 		{method: "GET", path: "/v1/opt-out/{token}", handle: s.getOptOut, open: true},
 		{method: "POST", path: "/v1/opt-out/{token}", handle: s.postOptOut, open: true},
-
-	OptOut  func(token string) (Link, bool)
-	WebPush WebPush
-	// Receivers are those who read what a provider tells, by the provider's name.
-	Receivers map[string]Receiver
+		{method: "GET", path: "/v1/participants/{id}/push-link", handle: s.getPushLink},
+		{method: "GET", path: "/v1/push/{token}", handle: s.getPushPage, open: true},
+		{method: "PUT", path: "/v1/push/{token}", handle: s.putSubscription, open: true},
+		{method: "DELETE", path: "/v1/push/{token}", handle: s.deleteSubscription, open: true},
+		{method: "GET", path: "/v1/push/page.js", handle: s.getPushFile, open: true},
+		{method: "GET", path: "/v1/push/worker.js", handle: s.getPushFile, open: true},
 
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
 		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},

@@ -8,6 +8,9 @@ import (
 // BatchSize is how many keys are made at a time.
 const BatchSize = batchSize
 
+// MoveAt is Move, which calls at on its way: what that returns ends it.
+var MoveAt = moveAt
+
 // Forget empties the cache, as a long time would.
 func (r *Ring) Forget() { r.cache = newCache(cacheSize) }
 

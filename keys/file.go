@@ -108,12 +108,17 @@ func openFile(path string, existing bool) (_ *sqlite.Conn, err error) {
 	if err := identify(conn); err != nil {
 		return nil, err
 	}
+	return conn, setUp(conn)
+}
+
+// setUp has what is committed be on disk, and what is overwritten be gone.
+func setUp(conn *sqlite.Conn) error {
 	for _, pragma := range []string{"journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"} {
 		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+pragma, nil); err != nil {
-			return nil, fmt.Errorf("set %s: %w", pragma, err)
+			return fmt.Errorf("set %s: %w", pragma, err)
 		}
 	}
-	return conn, nil
+	return nil
 }
 
 // move moves the write-ahead log into the file. What a process that ended after a
@@ -190,6 +195,17 @@ func begin(conn *sqlite.Conn, existing bool) (secret []byte, err error) {
 			return nil, fmt.Errorf("create the tables: %w", err)
 		}
 	}
+	switch mark, err := readMark(conn); {
+	case err != nil:
+		return nil, fmt.Errorf("look whether they were moved: %w", err)
+	case mark != nil:
+		return nil, mark
+	}
+	return fileSecret(conn)
+}
+
+// fileSecret reads the secret of a file whose tables are there.
+func fileSecret(conn *sqlite.Conn) (secret []byte, err error) {
 	found, err := resultInt(conn, "SELECT format FROM meta")
 	if err != nil {
 		return nil, fmt.Errorf("read the format: %w", err)

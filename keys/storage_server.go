@@ -69,10 +69,8 @@ func (s *server) begin(ctx context.Context, existing bool) (secret []byte, err e
 	// Others may do the same at the same time: what is there first stays.
 	insert := "INSERT INTO {keyring} (id, format, secret, counter) VALUES (1, ?, ?, 0)" + s.db.OnConflict("{keyring}", []string{"id"})
 	err = s.again(ctx, func(ctx context.Context) error {
-		for _, statement := range s.db.DDL(prefix, serverSchema) {
-			if _, err := s.db.ExecContext(ctx, statement); err != nil && !sqldb.Duplicate(err) {
-				return err
-			}
+		if err := s.tables(ctx); err != nil {
+			return err
 		}
 		var left int64
 		err := s.db.QueryRowContext(ctx, s.db.Bind(prefix, "SELECT count(*) FROM {keys}")).Scan(&left)
@@ -89,6 +87,16 @@ func (s *server) begin(ctx context.Context, existing bool) (secret []byte, err e
 		return nil, fmt.Errorf("create the tables: %w", err)
 	}
 	return s.secret(ctx)
+}
+
+// tables makes the tables where they are missing.
+func (s *server) tables(ctx context.Context) error {
+	for _, statement := range s.db.DDL(prefix, serverSchema) {
+		if _, err := s.db.ExecContext(ctx, statement); err != nil && !sqldb.Duplicate(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // lost says that there are keys and no secret, unless another ring has just put

@@ -22,16 +22,20 @@ type Examination struct {
 
 // Examine looks at the database of a server: whether it can be reached, has the
 // right encoding, and lets tables be made, for which it makes one and drops it.
+// In a SQLite file it changes nothing.
 func Examine(ctx context.Context, target sqldb.Target) (x Examination, err error) {
 	d := &Database{target: target, log: slog.New(slog.DiscardHandler)}
-	options := sqldb.Options{Connections: 2}
+	options := sqldb.Options{Connections: 2, ReadOnly: true}
 	if d.writing, err = sqldb.Open(ctx, target, options); err != nil {
 		return x, err
 	}
 	d.reading = d.writing
 	defer func() { err = errors.Join(err, d.writing.Close()) }()
 	x.Database = d.writing.Version
-	scratch := d.writing.DDL("probe_"+uuid.NewString()[:8]+"_", "CREATE TABLE {t} (id KEY(64) NOT NULL PRIMARY KEY, more TEXT); DROP TABLE {t};")
+	var scratch []string
+	if target.Shared() {
+		scratch = d.writing.DDL("probe_"+uuid.NewString()[:8]+"_", "CREATE TABLE {t} (id KEY(64) NOT NULL PRIMARY KEY, more TEXT); DROP TABLE {t};")
+	}
 	for _, s := range scratch {
 		if _, err := d.writing.ExecContext(ctx, s); err != nil {
 			if sqldb.Unreachable(err) {

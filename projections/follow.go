@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/sqldb"
 )
 
@@ -142,32 +141,6 @@ func (m *Models) take(ctx context.Context, g Generation) error {
 	return err
 }
 
-// errLost says that another instance has the lease, or may have.
-var errLost = errors.New("projections: the lease was lost")
-
-// renewing keeps the lease until ctx ends; without it, it ends what goes on.
-func (m *Models) renewing(ctx context.Context, generation int64, end context.CancelCauseFunc) {
-	renewed := time.Now()
-	for {
-		m.mu.Lock()
-		news := leaseNews{caughtUp: m.status.CaughtUp}
-		if m.status.Err != nil {
-			news.failure = m.status.Err.Error()
-		}
-		m.mu.Unlock()
-		switch held, err := m.database.renew(ctx, generation, m.database.self, news); {
-		case err == nil && !held, err != nil && time.Since(renewed) > leaseTime:
-			end(errLost)
-			return
-		case err == nil:
-			renewed = time.Now()
-		}
-		if !wait(ctx, renewEvery) {
-			return
-		}
-	}
-}
-
 // wait returns false when ctx ends before.
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -181,7 +154,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 }
 
 // How often it is looked whether another generation is live. A file belongs to
-// this service, as a rule, and is left in peace while there are no facts.
+// this service, as a rule, and is left in peace while there are no facts, and
+// nothing to drop.
 const (
 	lookEvery     = time.Second
 	lookIdleFiles = 10 * time.Minute
@@ -204,7 +178,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		pump.Wait()
 	}()
 
-	look := time.NewTicker(m.lookIdle)
+	look := time.NewTicker(min(lookEvery, m.lookIdle)) // what was live before may be left
 	defer look.Stop()
 	looked := time.Now()
 	sweeping := true
@@ -223,8 +197,12 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		}
 		if time.Since(looked) >= lookEvery {
 			looked = time.Now()
-			if another, err := m.look(ctx); another || err != nil {
+			others, another, err := m.look(ctx)
+			if another || err != nil {
 				return true, err
+			}
+			if what == looking {
+				look.Reset(m.lookAgain(others))
 			}
 		}
 		if what == looking {
@@ -255,122 +233,6 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		}
 		return progressed, errors.Join(err, b.err)
 	}
-}
-
-// saw tells those who watch that nothing up to p has changed the rows.
-func (d *Database) saw(ctx context.Context, generation int64, p eventstore.Position) error {
-	if !d.target.Shared() {
-		return nil
-	}
-	_, err := d.writing.ExecContext(ctx, d.writing.Bind("", "UPDATE generations SET seen_commit = ?, seen_prepare = ? WHERE generation = ?"),
-		int64(p.Commit), int64(p.Prepare), generation)
-	return err
-}
-
-// unusedTime is after how long a generation that nobody uses is dropped, by its
-// state. Until then other instances have noticed that another one is live.
-var unusedTime = map[State]time.Duration{Making: makingTime, Building: 10 * time.Minute, Old: 30 * time.Second}
-
-// look looks whether another generation is to be folded into, and drops those
-// that nobody uses any more.
-func (m *Models) look(ctx context.Context) (another bool, err error) {
-	all, now, err := m.database.list(ctx)
-	if err != nil {
-		return false, fmt.Errorf("look for the live generation: %w", err)
-	}
-	if g, ok := ours(all); !ok || g.Number != m.writer.generation {
-		return true, nil
-	}
-	for _, g := range all {
-		used, ok := unusedTime[g.State]
-		if !ok || g.Number == m.writer.generation || g.Number == m.current.Load() || now.Sub(g.Used) < used {
-			continue
-		}
-		m.log.InfoContext(ctx, "dropping rows that nobody uses any more", "generation", g.Number, "version", g.Version)
-		if err := m.database.Drop(ctx, g.Number); err != nil && !errors.Is(err, ErrNoGeneration) {
-			return false, err
-		}
-		break
-	}
-	return false, nil
-}
-
-// becomeLive swaps the generation that has caught up with the live one, but not
-// with one of a newer version that is in use.
-func (m *Models) becomeLive(ctx context.Context) error {
-	all, now, err := m.database.list(ctx)
-	if err != nil {
-		return err
-	}
-	if live, ok := liveOf(all); ok && live.Version > version && now.Sub(live.Used) < unusedTime[Old] {
-		return nil
-	}
-	if err := m.database.Swap(ctx, m.writer.generation); err != nil {
-		return err
-	}
-	m.known.State = Live
-	m.log.InfoContext(ctx, "the read models were swapped", "version", version, "generation", m.writer.generation)
-	return nil
-}
-
-// watch follows the checkpoint that another instance moves, until that one's
-// lease runs out or another generation is live.
-func (m *Models) watch(ctx context.Context) (progressed bool, err error) {
-	w := m.writer
-	looked, asked, touched := time.Now(), time.Now(), time.Time{}
-	for {
-		if time.Since(touched) > 10*time.Second {
-			touched = time.Now()
-			if err := m.database.touch(ctx, w.generation); err != nil {
-				return progressed, err
-			}
-		}
-		c, err := scanCheckpoint(w.row(selectCheckpoint))
-		if err != nil {
-			return progressed, err
-		}
-		progressed = true
-		if err := m.watched(w, c); err != nil {
-			return progressed, err
-		}
-		if time.Since(looked) > lookEvery {
-			looked = time.Now()
-			if another, err := m.look(ctx); another || err != nil {
-				return true, err
-			}
-		}
-		if time.Since(asked) > askEvery {
-			asked = time.Now()
-			var out int
-			if err := w.row("SELECT count(*) FROM generations WHERE generation = ? AND held_until < "+w.db.Now(), w.generation).Scan(&out); err != nil || out > 0 {
-				return true, err
-			}
-		}
-		if !wait(ctx, 25*time.Millisecond) {
-			return progressed, nil
-		}
-	}
-}
-
-// watched tells what the instance that projects has reached, and what it says of itself.
-func (m *Models) watched(w *writer, c checkpoint) error {
-	var caughtUp, commit, prepare int64
-	var failure string
-	err := w.row("SELECT caught_up, seen_commit, seen_prepare, failure FROM generations WHERE generation = ?", w.generation).
-		Scan(&caughtUp, &commit, &prepare, &failure)
-	if err != nil {
-		return err
-	}
-	p := c.position
-	if seen := (eventstore.Position{Commit: uint64(commit), Prepare: uint64(prepare)}); p.Before(seen) {
-		p = seen
-	}
-	if failure != "" {
-		m.stopped(errors.New(failure))
-		return nil
-	}
-	m.reached(w.generation, p, c, caughtUp == 1)
-	return nil
 }
 
 // turn is what is to be done next.

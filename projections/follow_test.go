@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -248,6 +249,68 @@ func TestAFactThatCantBeAppliedStopsVisibly(t *testing.T) {
 			})
 		})
 	}
+}
+
+// updated is a store as a program sees it that knows a type of facts only once it is updated.
+type updated struct {
+	eventstore.Store
+	done atomic.Bool
+}
+
+func (u *updated) Subscribe(ctx context.Context, after eventstore.Position) (eventstore.Subscription, error) {
+	s, err := u.Store.Subscribe(ctx, after)
+	return &updatedSubscription{s, u}, err
+}
+
+type updatedSubscription struct {
+	eventstore.Subscription
+	store *updated
+}
+
+func (s *updatedSubscription) Next(ctx context.Context) (eventstore.Batch, error) {
+	b, err := s.Subscription.Next(ctx)
+	b.Records = slices.Clone(b.Records)
+	for i := range b.Records {
+		if b.Records[i].Type == "EventCancelled" && !s.store.done.Load() {
+			b.Records[i].Type = "event-teleported"
+		}
+	}
+	return b, err
+}
+
+func TestAStoppedProjectionGoesOnOnceThatIsMended(t *testing.T) {
+	onEach(t, func(t *testing.T, w *world) {
+		w.event("a", meeting("a"))
+		before := w.event("b", meeting("b"))
+		w.event("a", events.EventCancelled{EventID: "a"})
+		w.event("d", meeting("d"))
+		o := w.options()
+		store := &updated{Store: w.store}
+		o.Store = store
+		m, err := Open(bg, t.TempDir(), o)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, m.Close()) }()
+		m.pause = func(ctx context.Context, _ int) {
+			select {
+			case <-w.again:
+			case <-ctx.Done():
+			}
+		}
+		w.follow(t, m)
+		w.again <- struct{}{}
+		require.ErrorIs(t, m.Status().Err, events.ErrNewerFact)
+		require.Equal(t, before, m.Status().Position)
+
+		store.done.Store(true)
+		w.again <- struct{}{}
+		w.shown(m)
+		require.NoError(t, m.Status().Err)
+		require.EqualValues(t, 4, m.Status().Facts, "each fact once")
+		a, err := m.Event(bg, "a")
+		require.NoError(t, err)
+		require.Equal(t, "cancelled", a.Status)
+		require.Empty(t, w.verified(t, m))
+	})
 }
 
 // flaky is a store whose subscriptions break.

@@ -37,6 +37,8 @@ type Generation struct {
 	Used     time.Time           // when somebody last said that it is in use
 	Position eventstore.Position // up to here its rows show everything
 	Facts    int64               // that they were built from
+	// Failure is why who projects on a database that instances share doesn't go on.
+	Failure string
 }
 
 // Version is the version of the rows that this program builds.
@@ -120,13 +122,13 @@ func (w *writer) generations() (all []Generation, now time.Time, err error) {
 	err = w.rows(func(row scanner) error {
 		var g Generation
 		var begun, used, clock int64
-		err := row.Scan(&g.Number, &g.Version, &g.State, &begun, &used, &clock)
+		err := row.Scan(&g.Number, &g.Version, &g.State, &g.Failure, &begun, &used, &clock)
 		g.Begun, g.Used, now = timeOf(begun), timeOf(used), timeOf(clock)
 		if g.Number > 0 {
 			all = append(all, g)
 		}
 		return err
-	}, "SELECT generation, version, state, begun_at, used_at, "+w.db.Now()+" FROM generations ORDER BY generation")
+	}, "SELECT generation, version, state, failure, begun_at, used_at, "+w.db.Now()+" FROM generations ORDER BY generation")
 	return all, now, err
 }
 

@@ -101,6 +101,23 @@ func TestNoNumberIsGivenTwice(t *testing.T) {
 	})
 }
 
+// An idle file is left in peace, and yet what was live before a rebuild is dropped soon.
+func TestAnIdleFileIsTidied(t *testing.T) {
+	defer func(was map[State]time.Duration) { unusedTime = was }(unusedTime)
+	unusedTime = map[State]time.Duration{Making: time.Minute, Building: time.Minute, Old: time.Second}
+	w := newWorld(t)
+	m := w.open(t.TempDir())
+	defer func() { require.NoError(t, m.Close()) }()
+	require.Equal(t, lookIdleFiles, m.lookIdle)
+	w.follow(t, m)
+	everything(w)
+	w.shown(m)
+	require.NoError(t, m.Rebuild(bg, func(BuildProgress) {}))
+	require.Eventually(t, func() bool { return states(t, m.database) == "2 live;" }, patience, 20*time.Millisecond)
+	require.Equal(t, lookIdleFiles, m.lookAgain(false))
+	require.Equal(t, lookEvery, m.lookAgain(true))
+}
+
 // differences compares two generations.
 func differences(t *testing.T, d *Database, one, two int64) (all []rowdiff.Difference) {
 	require.NoError(t, d.View(bg, one, func(a *View) error {

@@ -95,10 +95,11 @@ func (e *examination) run(ctx context.Context, configured bool) error {
 	if err != nil {
 		return err
 	}
-	ask := e.connection.Named(e.env)
+	ask, inUse := e.connection.Named(e.env), false
 	if !e.elsewhere() && e.folder() {
-		inUse := e.lock()
+		inUse = e.lock()
 		e.files()
+		e.madeAnew()
 		e.space()
 		if !inUse {
 			e.log(ctx)
@@ -108,7 +109,7 @@ func (e *examination) run(ctx context.Context, configured bool) error {
 	e.clock()
 	e.timeZones(e.settings)
 	if configured {
-		e.readModels(ctx)
+		e.readModels(ctx, inUse)
 		e.database(ctx)
 		e.providers(ctx)
 		e.signing(ctx)

@@ -73,7 +73,7 @@ func (e *examination) sharedKeys(ctx context.Context) {
 	}
 	switch {
 	case errors.Is(err, keys.ErrMissing):
-		e.add("keys", warning, fmt.Sprintf("they are to be in %s, and are not there", database), "'belltower serve' makes them at its first start; if this store has facts, name the folder of their keys.db with --keys, or put back the database's backup")
+		e.add("keys", warning, fmt.Sprintf("they are to be in %s, and are not there", database), "'belltower serve' makes them at its first start; if this store has facts, move their keys.db there with 'belltower keys move --keys FOLDER', or put back the database's backup")
 	case err != nil:
 		e.add("keys", failing, err.Error(), "put back the backup of the database")
 	default:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -18,6 +19,7 @@ import (
 	"github.com/belltower/belltower/eventstore/embedded"
 	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/keys"
+	"github.com/belltower/belltower/snapshots"
 )
 
 // folder looks whether there is a data folder at all.
@@ -92,6 +94,31 @@ func (e *examination) files() {
 		default:
 			e.add("files", good, fmt.Sprintf("%s, %s", name, size(uint64(max(0, info.Size())))), "")
 		}
+	}
+}
+
+// disposable are the files that are made from the log where they are missing.
+var disposable = []string{"streams.db", "read.db", "planner.db", snapshots.FileName}
+
+// madeAnew looks at the files that can be lost.
+func (e *examination) madeAnew() {
+	var there []string
+	for _, name := range disposable {
+		info, err := os.Stat(e.path(name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			e.add("files", failing, err.Error(), "run the doctor as the user that the service runs as")
+		case !info.Mode().IsRegular():
+			e.add("files", failing, name+" is no file", "remove it: it is made anew from the log")
+		case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
+			e.add("files", warning, fmt.Sprintf("%s is open to other users (%s)", name, info.Mode().Perm()), "chmod 600 "+e.path(name))
+		default:
+			there = append(there, fmt.Sprintf("%s, %s", name, size(uint64(max(0, info.Size())))))
+		}
+	}
+	if len(there) > 0 {
+		e.add("files", good, "made from the log, and made anew where they are missing: "+strings.Join(there, "; "), "")
 	}
 }
 
@@ -187,6 +214,15 @@ const sampled = 1000
 // another log can't, and of older keys the last can't.
 func (e *examination) keys(ctx context.Context, log eventstore.Store, end eventstore.Position) {
 	ring, err := keys.Open(ctx, e.settings.keyFolder(), keys.Existing())
+	var mark *keys.MovedError
+	if errors.As(err, &mark) {
+		advice := "use them with --read-models " + mark.To + " and --store esdb://…"
+		if !mark.Done {
+			advice = "run 'belltower keys move' again, with that database: nobody can use them until that has ended"
+		}
+		e.add("keys", failing, mark.Error(), advice)
+		return
+	}
 	if err != nil {
 		e.add("keys", failing, err.Error(), "put back the keys.db that was backed up with this log")
 		return

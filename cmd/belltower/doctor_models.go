@@ -4,19 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/projections"
 )
 
-// readModels looks at the server that keeps the read models. A file in the data
-// folder is looked at when the service starts, and built anew where it is damaged.
-func (e *examination) readModels(ctx context.Context) {
-	if !e.settings.rows.Shared() {
-		return
+// readModels looks at where the read models are kept.
+func (e *examination) readModels(ctx context.Context, inUse bool) {
+	rows := e.settings.rows
+	if !rows.Shared() {
+		rows = rows.In(e.data, "read.db")
+		switch _, err := os.Stat(rows.Path()); {
+		case errors.Is(err, fs.ErrNotExist):
+			return // there is no folder yet, or the service makes it
+		case !inUse && e.has("read.db-wal"):
+			e.add("read models", good, "read.db was not closed, as after a power cut: 'belltower serve' looks at each page of it, or builds it anew", "")
+			return
+		}
 	}
-	x, err := projections.Examine(ctx, e.settings.rows)
+	x, err := projections.Examine(ctx, rows)
 	switch {
+	case err != nil && !rows.Shared():
+		e.add("read models", warning, fmt.Sprintf("read.db can't be read: %v", err), "restart the service: it builds them anew from the log")
+		return
 	case sqldb.Unreachable(err):
 		e.add("read models", failing, err.Error(), "start the database, or correct --read-models; until then queries are answered with 503, and reminders go on")
 		return
@@ -27,16 +39,30 @@ func (e *examination) readModels(ctx context.Context) {
 		e.add("read models", failing, err.Error(), "correct --read-models or the database")
 		return
 	}
-	found := fmt.Sprintf("%s, %s; ", e.settings.rows, x.Database)
-	live := "no rows yet"
-	advice := ""
-	for _, g := range x.Generations {
-		if g.State == projections.Live {
-			live = fmt.Sprintf("generation %d of version %d, built from %d facts", g.Number, g.Version, g.Facts)
-			if g.Version != projections.Version {
-				advice = fmt.Sprintf("this program builds version %d beside it when it starts", projections.Version)
-			}
+	e.generations(fmt.Sprintf("%s, %s", rows, x.Database), x.Generations)
+}
+
+// generations tells which rows are live, and which are being built.
+func (e *examination) generations(where string, all []projections.Generation) {
+	live := false
+	for _, g := range all {
+		what := fmt.Sprintf("%s; generation %d of version %d, ", where, g.Number, g.Version)
+		switch {
+		case g.Failure != "":
+			e.add("read models", failing, what+"stands still: "+g.Failure, "they go on by themselves once that is mended; where a newer Belltower wrote the fact, run that version")
+		case g.State == projections.Making, g.State == projections.Building:
+			e.add("read models", good, what+fmt.Sprintf("is being built: %d facts so far", g.Facts), "")
+			continue
+		case g.State != projections.Live:
+			continue
+		case g.Version != projections.Version:
+			e.add("read models", good, what+fmt.Sprintf("built from %d facts", g.Facts), fmt.Sprintf("this program builds version %d beside it when it starts", projections.Version))
+		default:
+			e.add("read models", good, what+fmt.Sprintf("built from %d facts", g.Facts), "")
 		}
+		live = true
 	}
-	e.add("read models", good, found+live, advice)
+	if !live {
+		e.add("read models", good, where+"; no rows are live yet", "")
+	}
 }

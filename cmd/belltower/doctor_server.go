@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/belltower/belltower/httpapi"
 	"github.com/belltower/belltower/internal/client"
 )
 
@@ -59,8 +60,9 @@ type serverStats struct {
 		Error      string  `json:"error"`
 	} `json:"planner"`
 	Projections []struct {
-		Name  string `json:"name"`
-		Error string `json:"error"`
+		Name    string              `json:"name"`
+		Error   string              `json:"error"`
+		Rebuild *httpapi.Rebuilding `json:"rebuild"`
 	} `json:"projections"`
 	Channels []struct {
 		Name     string `json:"name"`
@@ -128,6 +130,15 @@ const behindAfter = 60
 
 func (e *examination) judge(s serverStats) {
 	for _, p := range s.Projections {
+		switch b := p.Rebuild; {
+		case b == nil:
+		case b.State == httpapi.RebuildRunning:
+			e.add("replay", good, fmt.Sprintf("%s: %s, %.0f %% of the log so far", p.Name, b.Purpose, 100*b.Part), "")
+		case b.State == httpapi.RebuildFailed:
+			e.add("replay", warning, fmt.Sprintf("%s: the last %s failed: %s", p.Name, b.Purpose, b.Error), "nothing was changed by it; run 'belltower replay' again")
+		case b.DifferencesInAll > 0:
+			e.add("replay", failing, fmt.Sprintf("%s: the last verify found %d differences", p.Name, b.DifferencesInAll), "run 'belltower replay --projection "+p.Name+"', which mends them, and please report it")
+		}
 		if p.Error != "" {
 			e.add("read models", failing, p.Error, "they go on by themselves once that is mended; where a newer Belltower wrote the fact, run that version")
 		}

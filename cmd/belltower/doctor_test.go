@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,9 +13,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/eventstore/embedded"
+	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/sqldb/sqldbtest"
+	"github.com/belltower/belltower/projections"
 )
 
 // examined runs the doctor and gives what it has found, by check.
@@ -56,7 +65,13 @@ func TestDoctorOfAFolder(t *testing.T) {
 	one(t, all, "lock", good, "no service runs")
 	one(t, all, "keys", good, "they open the log")
 	require.Contains(t, all["log"][0].Found, "the last ones are whole")
-	require.Len(t, all["files"], 2)
+	require.Len(t, all["files"], 3)
+	for _, name := range []string{"streams.db, ", "read.db, ", "planner.db, ", "snapshots.db, "} {
+		require.Contains(t, all["files"][2].Found, name)
+	}
+	one(t, all, "read models", good, "built from")
+	require.NoFileExists(t, filepath.Join(folder, "read.db-wal"), "it changes nothing")
+	require.FileExists(t, filepath.Join(folder, "read.db.sum"))
 	require.Len(t, all["free space"], 1)
 	require.Len(t, all["time zones"], 1)
 
@@ -196,6 +211,8 @@ func TestJudging(t *testing.T) {
 	e := &examination{}
 	var s serverStats
 	require.NoError(t, json.Unmarshal([]byte(`{"processor": {"state": "stopped", "due": 3}, "conservation": {"holes": 2}, "overtaken": 1,
+		"projections": [{"name": "read_models", "error": "fact at 7", "rebuild": {"purpose": "verify", "state": "done", "differences_in_all": 2}},
+			{"name": "planner", "rebuild": {"purpose": "rebuild", "state": "failed", "error": "no room"}}],
 		"planner": {"error": "no room"}, "channels": [{"name": "sms", "provider": "x", "state": "paused"}]}`), &s))
 	e.judge(s)
 	var said []string
@@ -203,5 +220,82 @@ func TestJudging(t *testing.T) {
 		said = append(said, f.Check+" "+string(f.State))
 		require.NotEmpty(t, f.Advice)
 	}
-	require.Equal(t, "holes failing, planner failing, sending warning, channel warning, overtaken warning", strings.Join(said, ", "))
+	require.Equal(t, "replay failing, read models failing, replay warning, holes failing, planner failing, sending warning, channel warning, overtaken warning", strings.Join(said, ", "))
+
+	e = &examination{}
+	s = serverStats{}
+	require.NoError(t, json.Unmarshal([]byte(`{"projections": [{"name": "read_models", "rebuild": {"purpose": "rebuild", "state": "running", "part": 0.25}}]}`), &s))
+	e.judge(s)
+	require.Equal(t, finding{"replay", good, "read_models: rebuild, 25 % of the log so far", ""}, e.findings[0])
+}
+
+// What is live, and what is being built, is named on each database.
+func TestDoctorNamesGenerations(t *testing.T) {
+	for _, kind := range sqldbtest.Kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			folder, _ := used(t)
+			args := []string{"--data", folder}
+			rows := sqldb.File(filepath.Join(folder, "read.db"))
+			if kind != sqldb.SQLite {
+				database := sqldbtest.FreshURL(t, kind)
+				args = append(args, "--read-models", database)
+				rows = target(t, database, "")
+				one(t, examined(t, exitOK, args...), "read models", good, "no rows are live yet")
+				p := serving(t, folder, "BELLTOWER_READ_MODELS="+database)
+				p.ready(t)
+				p.finish(t, syscall.SIGTERM)
+			}
+			one(t, examined(t, exitOK, args...), "read models", good, "generation 1 of version")
+			d, err := projections.OpenDatabase(t.Context(), rows, folder, slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			b, err := d.Build(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, errors.Join(b.Close(), d.Close()))
+			found := examined(t, exitOK, args...)["read models"]
+			require.Len(t, found, 2, "%v", found)
+			require.Contains(t, found[0].Found, "generation 1 of version")
+			require.Regexp(t, "generation 2 of version .* is being built: 0 facts so far", found[1].Found)
+		})
+	}
+}
+
+// A projection that a fact stops says which one, everywhere; what it has shown is
+// shown on, and the rest of the service goes on.
+func TestDoctorFindsAStoppedProjection(t *testing.T) {
+	for _, kind := range sqldbtest.Kinds {
+		t.Run(string(kind), func(t *testing.T) {
+			database := "sqlite"
+			if kind != sqldb.SQLite {
+				database = sqldbtest.FreshURL(t, kind)
+			}
+			folder, person := used(t)
+			log, err := embedded.Open(t.Context(), folder, embedded.Options{Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+			require.NoError(t, err)
+			at, err := log.Append(t.Context(), "event-of-tomorrow", eventstore.NoStream, []eventstore.NewRecord{
+				{ID: uuid.New(), Type: "EventTeleported", Data: []byte(`{}`), Metadata: []byte(`{}`)},
+			})
+			require.NoError(t, err)
+			require.NoError(t, log.Close())
+
+			p := serving(t, folder, "BELLTOWER_READ_MODELS="+database)
+			until(t, "it stands still", func() bool {
+				return strings.Contains(p.does(t, 503, "GET", "/readyz", nil).text("detail"), "stand still at position")
+			})
+			models := p.does(t, 200, "GET", "/v1/stats", nil).list("projections")[0]
+			require.Contains(t, models.text("error"), at.String())
+			require.Equal(t, "N1", p.does(t, 200, "GET", person, nil).text("name"))
+			p.does(t, 201, "POST", "/v1/events", anEvent(far, nil))
+			args := []string{"--data", folder, "--url", p.url, "--read-models", database}
+			until(t, "the doctor names it", func() bool { // on a server it is told with the lease
+				named := 0
+				for _, f := range examined(t, exitFound, args...)["read models"] {
+					if f.State == failing && strings.Contains(f.Found, at.String()) {
+						named++
+					}
+				}
+				return named == 1 && kind == sqldb.SQLite || named == 2
+			})
+			p.finish(t, syscall.SIGTERM)
+		})
+	}
 }

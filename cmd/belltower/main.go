@@ -89,7 +89,7 @@ func rootCommand(env []string, o output) *cobra.Command {
 	root.SetErr(o.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o), replayCommand(env, o),
-		configCommand(env, o), channelCommand(env, o), dkimCommand(env, o), storeCommand(env, o), versionCommand(o))
+		configCommand(env, o), channelCommand(env, o), dkimCommand(env, o), storeCommand(env, o), keysCommand(env, o), versionCommand(o))
 	clientCommands(root, env, o)
 	root.AddCommand(bounceCommand(env, os.Stdin, o))
 	return root

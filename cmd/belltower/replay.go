@@ -70,7 +70,7 @@ func replayCommand(env []string, o output) *cobra.Command {
 			"either of them at a position of the log, as 'belltower stats --json' shows it, or at\n" +
 			"a time (RFC 3339), both inclusive.\n\n" +
 			"Progress goes to standard error. Exit code 0: it is done, and nothing differs. 1: it\n" +
-			"could not be done, or --verify has found a difference. 2: a wrong flag or argument.\n" +
+			"could not be done. 2: a wrong flag or argument. 3: --verify has found a difference.\n" +
 			"4, 5: a running service refused, or could not be reached.",
 		Args: noArguments("replay"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -218,7 +218,7 @@ func (r *replay) run(ctx context.Context) error {
 		differences += one.DifferencesInAll
 	}
 	if differences > 0 {
-		return fmt.Errorf("%d differences", differences)
+		return found(fmt.Errorf("%d differences", differences))
 	}
 	return nil
 }

@@ -78,13 +78,13 @@ func TestReplayInAFolder(t *testing.T) {
 
 	spoiled(t, file, "UPDATE "+events+" SET participant_count = 99")
 	spoiled(t, filepath.Join(folder, "planner.db"), "DELETE FROM open")
-	out, said := c.ends(exitFailure, "replay", "--verify")
+	out, said := c.ends(exitFound, "replay", "--verify")
 	require.Regexp(t, `events "[0-9a-f-]{36}": participant_count is 99, and should be 2\n`, out)
 	require.Equal(t, 2, strings.Count(out, " is missing\n"), out)
 	require.Contains(t, said, "3 differences")
 
 	c.does("replay", "--projection", "planner")
-	verified, _ = c.reports(exitFailure, "--verify")
+	verified, _ = c.reports(exitFound, "--verify")
 	require.EqualValues(t, 1, verified[0].DifferencesInAll, "it was not asked to mend the read models")
 	require.Zero(t, verified[1].DifferencesInAll)
 	c.does("replay", "--projection", "read_models")

@@ -167,11 +167,16 @@ func openKeys(ctx context.Context, s settings, log eventstore.Store) (*keys.Ring
 	if database := s.keysDatabase(); database != (sqldb.Target{}) {
 		ring, err := keys.OpenDatabase(ctx, database, options...)
 		if errors.Is(err, keys.ErrMissing) {
-			err = fmt.Errorf("%w: the log has facts already; if their keys stand in a keys.db, name its folder with --keys (BELLTOWER_KEYS)", err)
+			err = fmt.Errorf("%w: the log has facts already; if their keys stand in a keys.db, move them to this database with 'belltower keys move --keys FOLDER', or name its folder with --keys (BELLTOWER_KEYS)", err)
 		}
 		return ring, err
 	}
-	return keys.Open(ctx, s.keyFolder(), options...)
+	ring, err := keys.Open(ctx, s.keyFolder(), options...)
+	var mark *keys.MovedError
+	if errors.As(err, &mark) {
+		err = explainMoved(filepath.Join(s.keyFolder(), keys.FileName), mark)
+	}
+	return ring, err
 }
 
 // admit settles the admin token.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ type Options struct {
 	// IdleTransaction ends a session that leaves a transaction open so long, on
 	// servers that can: PostgreSQL and MariaDB. 0: never.
 	IdleTransaction time.Duration
+	// ReadOnly changes nothing of a SQLite file, not even what a killed process has
+	// left beside it: the file is looked at as it is. On a server it has no meaning.
+	ReadOnly bool
 }
 
 // Open connects to a database. Where a server can't be reached, the error is Unreachable.
@@ -85,6 +89,12 @@ func openSQLite(ctx context.Context, t Target, o Options) (*DB, error) {
 		return nil, errors.New("no file is named")
 	}
 	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, o.Pragmas...)}
+	if o.ReadOnly {
+		query.Set("mode", "ro")
+		if _, err := os.Stat(t.path + "-wal"); errors.Is(err, os.ErrNotExist) { // nobody has it open
+			query.Set("immutable", "1")
+		}
+	}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: t.path, RawQuery: query.Encode()}).String())
 	if err != nil {
 		return nil, err

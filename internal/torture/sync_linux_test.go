@@ -129,7 +129,7 @@ type failing struct{ *run }
 
 func (f *failing) files() (all []string) {
 	all = append(all, f.folder)
-	for _, name := range []string{"events.db", "events.db.new", "streams.db", "keys.db", "read.db", "planner.db"} {
+	for _, name := range []string{"events.db", "events.db.new", "streams.db", "keys.db", "read.db", "planner.db", "snapshots.db"} {
 		for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 			all = append(all, filepath.Join(f.folder, name+suffix))
 		}
