@@ -11,9 +11,8 @@ import (
 )
 
 // benchHistory is a log of n registrations, each with a reminder that is sent.
-func benchHistory(b *testing.B, n int) []fact { return benchHistoryIn(b, newWorld(b), n) }
-
-func benchHistoryIn(_ *testing.B, w *world, n int) []fact {
+func benchHistory(b *testing.B, n int) []fact {
+	w := newWorld(b)
 	for i := range n {
 		event := fmt.Sprintf("event-%d", i/100)
 		if i%100 == 0 {
@@ -36,6 +35,7 @@ func BenchmarkFold(b *testing.B) {
 			for b.Loop() {
 				m := newWorld(b).open(b.TempDir())
 				m.maxFacts = size
+				require.NoError(b, m.writer.makeIndexes(bg))
 				began := time.Now()
 				for part := facts; len(part) > 0; part = part[min(size, len(part)):] {
 					require.NoError(b, m.foldBatch(part[:min(size, len(part))]))

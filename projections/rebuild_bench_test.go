@@ -17,39 +17,13 @@ import (
 )
 
 var (
-	benchFacts = flag.Int("bench-facts", 20_000, "how many facts BenchmarkRebuild folds")
+	benchFacts = flag.Int("bench-facts", 20_000, "how many facts BenchmarkReplay replays")
 	benchRate  = flag.Int("bench-rate", 1000, "how many facts a second BenchmarkLive appends")
 	benchTime  = flag.Duration("bench-live", 3*time.Second, "how long BenchmarkLive appends")
 )
 
-// BenchmarkRebuild folds a history into an empty generation, beside a bare loop
-// that inserts the rows that it leads to, one after another in transactions of as
-// many, in the same run.
-func BenchmarkRebuild(b *testing.B) {
-	for _, kind := range sqldbtest.Kinds {
-		b.Run(string(kind), func(b *testing.B) {
-			w := newWorld(b)
-			w.target = sqldbtest.Fresh(b, kind)
-			facts := benchHistoryIn(b, w, *benchFacts/4)
-			m := w.open(b.TempDir())
-			defer m.Close()
-			var rebuilt, bare time.Duration
-			for b.Loop() {
-				m.empty(b)
-				began := time.Now()
-				require.NoError(b, m.foldBatch(facts))
-				rebuilt += time.Since(began)
-				bare += insertBare(b, m)
-			}
-			n := float64(len(facts)) * float64(b.N)
-			b.ReportMetric(n/rebuilt.Seconds(), "facts/s")
-			b.ReportMetric(n/bare.Seconds(), "bare-facts/s")
-			b.ReportMetric(bare.Seconds()/rebuilt.Seconds(), "of-bare")
-		})
-	}
-}
-
-// insertBare inserts the rows that m has into another generation.
+// insertBare inserts the rows that m has into another generation with all indexes,
+// one after another, 4,096 in a transaction.
 func insertBare(b *testing.B, m *Models) (took time.Duration) {
 	type one struct {
 		query  string
@@ -74,7 +48,7 @@ func insertBare(b *testing.B, m *Models) (took time.Duration) {
 			return err
 		}, "SELECT "+listOf(s)+" FROM "+s.table))
 	}
-	builder, err := m.database.Build(bg)
+	builder, err := m.database.build(bg, true) // its indexes are there from the start
 	require.NoError(b, err)
 	for part := range slices.Chunk(rows, 4096) {
 		began := time.Now()

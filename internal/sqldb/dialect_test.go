@@ -105,6 +105,49 @@ func TestDialect(t *testing.T) {
 	})
 }
 
+func TestIndexes(t *testing.T) {
+	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {
+		db := withTables(t, target)
+		require.Contains(t, strings(t, db, db.Indexes()), "g1_words_n")
+		exec(t, db, map[bool]string{false: "DROP INDEX {words_n}", true: "DROP INDEX {words_n} ON {words}"}[db.Kind() == sqldb.MySQL])
+		require.NotContains(t, strings(t, db, db.Indexes()), "g1_words_n")
+	})
+}
+
+// Statements that are sent together are executed in their order, up to one that fails.
+func TestTogether(t *testing.T) {
+	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {
+		withTables(t, target)
+		db, err := sqldb.Open(bg, target, sqldb.Options{Together: true})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, db.Close()) }()
+		conn, err := db.Conn(bg)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		statement := func(query string, args ...any) sqldb.Statement {
+			return sqldb.Statement{Text: db.Bind("g1_", query), Args: args}
+		}
+		insert := func(a string) sqldb.Statement {
+			return statement("INSERT INTO {words} VALUES (?, ?, 1, 'is it; or isn''t it', NULL)", a, "a; DROP TABLE g1_words; --'\"\\")
+		}
+		begin, commit := statement(db.BeginWriting()), statement("COMMIT")
+
+		n, err := db.Together(bg, conn, []sqldb.Statement{begin, insert("x"), insert("y"), statement("UPDATE {words} SET n = n + ?", 1)})
+		require.NoError(t, err)
+		require.EqualValues(t, 2, n)
+		n, err = db.Together(bg, conn, []sqldb.Statement{insert("z"), commit, statement("UPDATE {words} SET n = 7 WHERE a = 'z' AND b LIKE ?", "a; DROP%")})
+		require.NoError(t, err)
+		require.EqualValues(t, 1, n)
+		require.Equal(t, []string{"2", "2", "7"}, strings(t, db, "SELECT n FROM {words} ORDER BY n"))
+
+		_, err = db.Together(bg, conn, []sqldb.Statement{begin, insert("w"), insert("x"), insert("v"), commit})
+		require.True(t, sqldb.Duplicate(err), err)
+		_, err = db.Together(bg, conn, []sqldb.Statement{statement("ROLLBACK")})
+		require.NoError(t, err)
+		require.Equal(t, []string{"x", "y", "z"}, strings(t, db, "SELECT a FROM {words} ORDER BY a"))
+	})
+}
+
 func TestSnapshot(t *testing.T) {
 	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {
 		db := withTables(t, target)
