@@ -4,7 +4,7 @@ import "hash/fnv"
 
 // version names the rows that a history folds to. Rows that differ in anything
 // for the same history need another version; a test holds that.
-const version = 3
+const version = 4
 
 // schema is of one generation. Times are microseconds since 1970, optional text
 // is empty when it isn't there, lists of text are JSON. A row belongs to an event

@@ -340,3 +340,28 @@ func init() {
 		require.Equal(t, aggregates.NotificationSent, w.only().Status)
 	}
 }
+
+// Wherever the process dies, what can be asked for is taken once.
+func TestTakenOnceWhereverTheProcessDies(t *testing.T) {
+	for _, taken := range []bool{true, false} {
+		for _, before := range []bool{true, false} {
+			for n := 1; n <= 8; n++ {
+				t.Run(fmt.Sprintf("taken %v, before %v, append %d", taken, before, n), func(t *testing.T) {
+					var l *ledger
+					inWorld(t, func(t *testing.T, w *world) {
+						l.lost(taken)
+						w.reminded()
+						synctest.Wait()
+						p := &player{world: w, seen: map[string]bool{}}
+						p.armCrash(n, before, false)
+						at(time.Hour + 10*time.Minute)
+						p.bury()
+						at(2 * time.Hour)
+						require.Equal(t, aggregates.NotificationSent, w.only().Status)
+						require.Len(t, l.taken, 1)
+					}, asking(&l, true))
+				})
+			}
+		}
+	}
+}
