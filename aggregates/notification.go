@@ -70,8 +70,14 @@ type Notification struct {
 type Attempt struct {
 	Number    int
 	StartedAt time.Time
+	Provider  string // who was to carry it; empty in old facts
 	Outcome   string
 	Error     string
+
+	// Of one whose outcome is unknown.
+	Asked    int  // how often the provider was asked without settling it
+	AskedOut bool // it is not asked again
+	ByHand   bool // somebody has decided since that it may be sent again
 }
 
 // Exists tells whether n has been scheduled.
@@ -110,6 +116,8 @@ func (n *Notification) Evolve(f events.Fact, at Stamp) {
 		}
 		n.conclude(f.Attempt, outcome, f.Error)
 		n.Status, n.NextAttempt, n.LastError = NotificationPending, f.NextAttempt, f.Error
+	case events.ProviderAsked:
+		n.asked(f)
 	case events.NotificationFailed:
 		n.failed(f)
 	case events.NotificationDelivered:
@@ -118,6 +126,7 @@ func (n *Notification) Evolve(f events.Fact, at Stamp) {
 		n.bounced(f.Attempt, f.Error, f.Receipt)
 	case events.NotificationRetried:
 		n.Status, n.NextAttempt, n.Tries = NotificationPending, time.Time{}, 0
+		n.retriedByHand()
 	default:
 		return
 	}
@@ -139,7 +148,7 @@ func (n *Notification) scheduled(f events.NotificationScheduled, at Stamp) {
 
 func (n *Notification) started(f events.SendingStarted, at Stamp) {
 	n.unsettled()
-	n.Log = append(n.Log, Attempt{Number: f.Attempt, StartedAt: at.At, Outcome: OutcomeInFlight})
+	n.Log = append(n.Log, Attempt{Number: f.Attempt, StartedAt: at.At, Provider: f.Provider, Outcome: OutcomeInFlight})
 	n.Status, n.Attempts, n.InDoubt, n.NextAttempt = NotificationSending, f.Attempt, f.InDoubt, time.Time{}
 	n.Boot, n.ClaimMillis, n.ClaimedAt = f.Boot, f.ForMillis, at
 }

@@ -47,9 +47,9 @@ func (n *Notification) cancelled(reason string) []events.Fact {
 	return []events.Fact{events.NotificationCancelled{NotificationID: n.ID, EventID: n.EventID, Reason: reason}}
 }
 
-// StartSending claims n. With takeover the caller has found that the claim of
+// StartSending claims n, to be carried by a provider. With takeover the caller has found that the claim of
 // another boot has run out.
-func (n *Notification) StartSending(boot string, forMillis int64, takeover bool, now Now) ([]events.Fact, error) {
+func (n *Notification) StartSending(provider, boot string, forMillis int64, takeover bool, now Now) ([]events.Fact, error) {
 	if !n.Exists() {
 		return nil, ErrNotificationNotFound
 	}
@@ -58,7 +58,7 @@ func (n *Notification) StartSending(boot string, forMillis int64, takeover bool,
 		return nil, ErrNotificationState
 	}
 	return []events.Fact{events.SendingStarted{
-		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts + 1, Boot: boot, ForMillis: forMillis,
+		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts + 1, Provider: provider, Boot: boot, ForMillis: forMillis,
 		InDoubt: overtaking || n.unknown(),
 	}}, nil
 }

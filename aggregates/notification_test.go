@@ -85,7 +85,7 @@ func TestNotificationRules(t *testing.T) {
 	refuses := func(err error) answer { return answer{err: err} }
 	unknown, state := refuses(aggregates.ErrNotificationNotFound), refuses(aggregates.ErrNotificationState)
 	start := func(boot string, takeover bool, at time.Time) rule {
-		return func(n *notification) (facts, error) { return n.StartSending(boot, 500, takeover, nowAt(at)) }
+		return func(n *notification) (facts, error) { return n.StartSending("", boot, 500, takeover, nowAt(at)) }
 	}
 	record := func(f events.NotificationSent) rule {
 		return func(n *notification) (facts, error) { return n.RecordSent(f) }

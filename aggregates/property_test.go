@@ -156,7 +156,7 @@ func TestNotificationInvariants(t *testing.T) {
 			"cancel":   func(*rapid.T) { step(n.Cancel("declined")) },
 			"by hand":  func(*rapid.T) { step(n.CancelByHand()) },
 			"claimed":  func(*rapid.T) { step(n.CancelClaimed(attempt(), boot(), "removed")) },
-			"start":    func(t *rapid.T) { step(n.StartSending(boot(), 500, rapid.Bool().Draw(t, "takeover"), now)) },
+			"start":    func(t *rapid.T) { step(n.StartSending("", boot(), 500, rapid.Bool().Draw(t, "takeover"), now)) },
 			"sent":     func(*rapid.T) { step(n.RecordSent(sent(attempt(), false))) },
 			"failing": func(t *rapid.T) {
 				step(n.RecordFailure(failing(attempt(), rapid.SampledFrom([]string{"temporary", "unknown"}).Draw(t, "class"))))

@@ -214,7 +214,7 @@ func TestConclusionBehindAReceipt(t *testing.T) {
 			}
 		})
 	}
-	_, err := foldNotification(planned, claimed(1, "b", false), proven(1, 1, false)).StartSending("c", 500, true, now)
+	_, err := foldNotification(planned, claimed(1, "b", false), proven(1, 1, false)).StartSending("p", "c", 500, true, now)
 	require.Equal(t, aggregates.ErrNotificationState, err, "what a receipt proves to be sent is not sent again")
 }
 

@@ -74,10 +74,21 @@ type Event struct {
 	Cancelled   bool
 }
 
+// Scope is for which messages an answer holds, besides the one that was sent.
+type Scope uint8
+
+// The scopes.
+const (
+	ThisMessage  Scope = iota
+	SameEndpoint       // all to the same endpoint; all of the channel where it has none (see Endpointed)
+	SameProvider       // all that the provider carries, on whatever channel
+)
+
 // Result is a provider's answer, classified.
 type Result struct {
 	Outcome   Outcome
 	NotBefore time.Time // with Later: not before; zero where the provider does not say
+	Scope     Scope     // with Later and NotBefore: who is to wait
 	Ref       string    // the provider's id of the message
 	Code      string    // the provider's code
 	Detail    string    // for people: no secret and no personal data in it
@@ -104,7 +115,17 @@ type Finder interface {
 	Find(ctx context.Context, m Message, began time.Time) Result
 }
 
-// Registration is all that Belltower needs to know of a channel.
+// Endpointed is a channel whose messages go to servers that recipients name, so
+// that one of those may fail while the others work. It is found by a type assertion.
+type Endpointed interface {
+	// Endpoint names the server that an address is at, which is shown to operators;
+	// empty: it can't be told. It is pure.
+	Endpoint(to string) string
+}
+
+// Registration is all that Belltower needs to know of a channel and who carries
+// it. Several of one Name and Kind are several providers of one channel, in order
+// of preference; PerSecond and RecipientEvery are then those of the first.
 type Registration struct {
 	Name     string // as callers name it: "email", "sms", "push", …
 	Kind     Kind   // the address it needs
@@ -116,6 +137,15 @@ type Registration struct {
 	Workers int
 	// PerSecond bounds the sends a second. Zero is no bound.
 	PerSecond float64
+	// ProviderPerSecond bounds what all channels together send a second through
+	// registrations of the same Provider. Zero is no bound.
+	ProviderPerSecond float64
+	// RecipientEvery is how long one address is left alone after a message to it.
+	// Zero is not at all.
+	RecipientEvery time.Duration
+	// Backoff is how long to wait after the first attempt that failed, the second and
+	// so on; once it is used up, no other is made. Nil is the scheduler's own.
+	Backoff []time.Duration
 	// HoldUnknown keeps a message whose outcome is unknown as FAILED
 	// (outcome_unknown) for a decision by hand, in place of sending it again.
 	HoldUnknown bool

@@ -19,6 +19,7 @@ type CancelNotificationByHand struct{ NotificationID string }
 // milliseconds. Takeover claims one whose claim by another process ran out.
 type StartSending struct {
 	NotificationID string
+	Provider       string // who is to carry it
 	Boot           string
 	ForMillis      int64
 	Takeover       bool
@@ -37,6 +38,10 @@ type RecordSent struct{ Fact events.NotificationSent }
 // RecordFailure concludes an attempt that failed and will be made again.
 type RecordFailure struct{ Fact events.SendingFailed }
 
+// RecordAsked writes down what a provider answered that was asked for an attempt
+// whose outcome is unknown.
+type RecordAsked struct{ Fact events.ProviderAsked }
+
 // GiveUp concludes a notification that won't be sent.
 type GiveUp struct{ Fact events.NotificationFailed }
 
@@ -50,6 +55,7 @@ func (c StartSending) Stream() string             { return NotificationStream(c.
 func (c CancelClaimed) Stream() string            { return NotificationStream(c.NotificationID) }
 func (c RecordSent) Stream() string               { return NotificationStream(c.Fact.NotificationID) }
 func (c RecordFailure) Stream() string            { return NotificationStream(c.Fact.NotificationID) }
+func (c RecordAsked) Stream() string              { return NotificationStream(c.Fact.NotificationID) }
 func (c GiveUp) Stream() string                   { return NotificationStream(c.Fact.NotificationID) }
 func (c RetryNotification) Stream() string        { return NotificationStream(c.NotificationID) }
 
@@ -66,7 +72,7 @@ func (c CancelNotificationByHand) Decide(n *aggregates.Notification, _ aggregate
 }
 
 func (c StartSending) Decide(n *aggregates.Notification, now aggregates.Now) ([]events.Fact, error) {
-	return n.StartSending(c.Boot, c.ForMillis, c.Takeover, now)
+	return n.StartSending(c.Provider, c.Boot, c.ForMillis, c.Takeover, now)
 }
 
 func (c CancelClaimed) Decide(n *aggregates.Notification, _ aggregates.Now) ([]events.Fact, error) {
@@ -79,6 +85,10 @@ func (c RecordSent) Decide(n *aggregates.Notification, _ aggregates.Now) ([]even
 
 func (c RecordFailure) Decide(n *aggregates.Notification, _ aggregates.Now) ([]events.Fact, error) {
 	return n.RecordFailure(c.Fact)
+}
+
+func (c RecordAsked) Decide(n *aggregates.Notification, _ aggregates.Now) ([]events.Fact, error) {
+	return n.RecordAsked(c.Fact)
 }
 
 func (c GiveUp) Decide(n *aggregates.Notification, _ aggregates.Now) ([]events.Fact, error) {

@@ -52,6 +52,7 @@ var decoders = map[string]func([]byte) (Fact, error){
 	"SendingStarted":            decode[SendingStarted],
 	"NotificationSent":          decode[NotificationSent],
 	"SendingFailed":             decode[SendingFailed],
+	"ProviderAsked":             decode[ProviderAsked],
 	"NotificationFailed":        decode[NotificationFailed],
 	"NotificationDelivered":     decode[NotificationDelivered],
 	"AttemptBounced":            decode[AttemptBounced],

@@ -39,6 +39,7 @@ var stored = map[string]events.Fact{
 	"SendingStarted":            events.SendingStarted{},
 	"NotificationSent":          events.NotificationSent{},
 	"SendingFailed":             events.SendingFailed{},
+	"ProviderAsked":             events.ProviderAsked{},
 	"NotificationFailed":        events.NotificationFailed{},
 	"NotificationDelivered":     events.NotificationDelivered{},
 	"AttemptBounced":            events.AttemptBounced{},

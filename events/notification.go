@@ -39,6 +39,7 @@ type SendingStarted struct {
 	NotificationID string `json:"notification_id"`
 	EventID        string `json:"event_id"`
 	Attempt        int    `json:"attempt"`            // counts from 1
+	Provider       string `json:"provider,omitempty"` // who is to carry it
 	Boot           string `json:"boot"`               // the claimer's boot id
 	ForMillis      int64  `json:"for_ms"`             // how long the claim holds
 	InDoubt        bool   `json:"in_doubt,omitempty"` // an earlier attempt's outcome is unknown
@@ -54,6 +55,7 @@ type NotificationSent struct {
 	ProviderMessageID string    `json:"provider_message_id,omitempty"`
 	To                string    `json:"to"`                  // masked
 	Late              bool      `json:"late,omitempty"`      // it came after its claim had been given up
+	Found             bool      `json:"found,omitempty"`     // the provider said so when it was asked
 	Overtaken         bool      `json:"overtaken,omitempty"` // a change was acknowledged while this was being handed over
 	Personal          Personal  `json:"personal"`            // the rendered text
 }
@@ -76,6 +78,26 @@ const (
 	ClassUnknown     = "unknown"   // it may have been sent
 	ClassBroken      = "broken"    // our set-up, not the message
 	ClassPostponed   = "postponed" // the provider was not called
+)
+
+// ProviderAsked says what a provider answered that was asked whether it had taken
+// the message of an attempt whose outcome was unknown. That it had is a
+// NotificationSent.
+type ProviderAsked struct {
+	NotificationID string    `json:"notification_id"`
+	EventID        string    `json:"event_id"`
+	Attempt        int       `json:"attempt"`
+	Answer         string    `json:"answer"`             // one of the Answer… constants
+	Error          string    `json:"error"`              // for people; no personal data
+	Last           bool      `json:"last,omitempty"`     // it is not asked again
+	InDoubt        bool      `json:"in_doubt,omitempty"` // some attempt's outcome is unknown still
+	NextAttempt    time.Time `json:"next_attempt"`       // when it is asked again, or the message may be sent again
+}
+
+// What a provider answered that was asked.
+const (
+	AnswerNotTaken = "not_taken" // it certainly hasn't taken the message
+	AnswerUnknown  = "unknown"   // it can't be told, or not yet
 )
 
 // NotificationFailed gives up. Attempt is 0 where none was under way.
@@ -129,6 +151,7 @@ func (NotificationCancelled) Name() string { return "NotificationCancelled" }
 func (SendingStarted) Name() string        { return "SendingStarted" }
 func (NotificationSent) Name() string      { return "NotificationSent" }
 func (SendingFailed) Name() string         { return "SendingFailed" }
+func (ProviderAsked) Name() string         { return "ProviderAsked" }
 func (NotificationFailed) Name() string    { return "NotificationFailed" }
 func (NotificationDelivered) Name() string { return "NotificationDelivered" }
 func (AttemptBounced) Name() string        { return "AttemptBounced" }

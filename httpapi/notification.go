@@ -41,7 +41,7 @@ func notificationResource(n *aggregates.Notification, now time.Time) projections
 	}
 	for _, a := range n.Log {
 		r.AttemptLog = append(r.AttemptLog, projections.Attempt{
-			Number: a.Number, StartedAt: a.StartedAt, Outcome: a.Outcome, Error: textOrNil(a.Error),
+			Number: a.Number, StartedAt: a.StartedAt, Provider: textOrNil(a.Provider), Outcome: a.Outcome, Error: textOrNil(a.Error),
 		})
 	}
 	return r

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
@@ -70,11 +71,21 @@ type Planning struct {
 	Total   int    `json:"total"`
 }
 
-// ChannelStatus is a configured channel.
+// ChannelStatus is a configured channel, by one who carries it.
 type ChannelStatus struct {
-	Name     string `json:"name"`
-	Provider string `json:"provider"`
-	State    string `json:"state"`
+	Name      string           `json:"name"`
+	Provider  string           `json:"provider"`
+	State     string           `json:"state"`            // "ready" or "paused"
+	Reason    string           `json:"reason,omitempty"` // why it is paused; no personal data
+	Since     *time.Time       `json:"since,omitempty"`
+	Endpoints []EndpointStatus `json:"endpoints,omitempty"`
+}
+
+// EndpointStatus is a server that is paused while the others of its channel go on.
+type EndpointStatus struct {
+	Endpoint string    `json:"endpoint"`
+	Reason   string    `json:"reason"`
+	Since    time.Time `json:"since"`
 }
 
 func (s *server) getProcessor(c *call) (*answer, error) {

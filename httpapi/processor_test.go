@@ -53,7 +53,7 @@ func TestStats(t *testing.T) {
 	a.processor.stats = httpapi.ProcessorStats{
 		Conservation: httpapi.Conservation{Due: 4, Final: 3, InFlight: 1}, Overtaken: 1,
 		Planner:  httpapi.PlannerStatus{Position: "7", LagSeconds: 0.5, Planning: []httpapi.Planning{{EventID: event, Done: 1, Total: 2}}},
-		Channels: []httpapi.ChannelStatus{{Name: "email", Provider: "console", State: "ok"}},
+		Channels: []httpapi.ChannelStatus{{Name: "email", Provider: "console", State: "ready"}},
 	}
 	s := a.get("/v1/stats").is(http.StatusOK)
 	require.Equal(t, object{"total": 2.0, "upcoming": 1.0, "ongoing": 0.0, "past": 0.0, "cancelled": 1.0}, s["events"])
@@ -72,7 +72,7 @@ func TestStats(t *testing.T) {
 		object{"name": "planner", "position": "7", "lag_seconds": 0.5},
 	}, s["projections"])
 	require.Equal(t, object{"position": "7", "lag_seconds": 0.5, "planning": []any{object{"event_id": event, "done": 1.0, "total": 2.0}}}, s["planner"])
-	require.Equal(t, []any{object{"name": "email", "provider": "console", "state": "ok"}}, s["channels"])
+	require.Equal(t, []any{object{"name": "email", "provider": "console", "state": "ready"}}, s["channels"])
 	require.EqualValues(t, 1, s["overtaken"])
 }
 

@@ -136,6 +136,8 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/v1/push/page.js", handle: s.getPushFile, open: true},
 		{method: "GET", path: "/v1/push/worker.js", handle: s.getPushFile, open: true},
 
+		{method: "POST", path: ReceiptsPath + "{provider}", handle: s.postReceipts, open: true},
+
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
 		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},
 		{method: "GET", path: "/v1/events/{id}/reminders/{rid}", query: true, handle: s.getReminder},

@@ -78,6 +78,8 @@ func (w *writer) apply(f fact) error {
 		return w.notificationSent(f, e)
 	case events.SendingFailed:
 		return w.sendingFailed(f, e)
+	case events.ProviderAsked:
+		return w.providerAsked(f, e)
 	case events.NotificationFailed:
 		return w.notificationFailed(f, e)
 	case events.NotificationDelivered:
@@ -165,6 +167,8 @@ func about(f events.Fact) (event, participant, notification string) {
 	case events.NotificationSent:
 		return e.EventID, "", e.NotificationID
 	case events.SendingFailed:
+		return e.EventID, "", e.NotificationID
+	case events.ProviderAsked:
 		return e.EventID, "", e.NotificationID
 	case events.NotificationFailed:
 		return e.EventID, "", e.NotificationID

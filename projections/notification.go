@@ -58,12 +58,12 @@ func (m *Models) Notification(ctx context.Context, id string) (Notification, err
 		return tx.rows(ctx, func(row scanner) error {
 			var a Attempt
 			var started int64
-			var reason string
-			err := row.Scan(&a.Number, &started, &a.Outcome, &reason)
-			a.StartedAt, a.Error = timeOf(started), textOrNil(reason)
+			var provider, reason string
+			err := row.Scan(&a.Number, &started, &provider, &a.Outcome, &reason)
+			a.StartedAt, a.Provider, a.Error = timeOf(started), textOrNil(provider), textOrNil(reason)
 			n.AttemptLog = append(n.AttemptLog, a)
 			return err
-		}, "SELECT number, started_at, outcome, error FROM {attempts} WHERE notification_id = ? ORDER BY number", id)
+		}, "SELECT number, started_at, provider, outcome, error FROM {attempts} WHERE notification_id = ? ORDER BY number", id)
 	})
 	return n, found(err, "notification", id)
 }

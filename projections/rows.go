@@ -82,6 +82,7 @@ type Notification struct {
 type Attempt struct {
 	Number    int       `json:"number"`
 	StartedAt time.Time `json:"started_at"`
+	Provider  *string   `json:"provider"` // who carried it, or was to
 	Outcome   string    `json:"outcome"`
 	Error     *string   `json:"error"`
 }

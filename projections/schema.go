@@ -4,7 +4,7 @@ import "hash/fnv"
 
 // version names the rows that a history folds to. Rows that differ in anything
 // for the same history need another version; a test holds that.
-const version = 3
+const version = 4
 
 // schema is of one generation. Times are microseconds since 1970, optional text
 // is empty when it isn't there, lists of text are JSON. A row belongs to an event
@@ -122,6 +122,7 @@ CREATE TABLE {attempts} (
 	notification_id KEY(64) NOT NULL,
 	number          BIGINT NOT NULL,
 	started_at      BIGINT NOT NULL,
+	provider        TEXT NOT NULL,
 	outcome         KEY(32) NOT NULL,
 	error           TEXT NOT NULL,
 	PRIMARY KEY (notification_id, number)
@@ -170,7 +171,7 @@ var (
 	notificationsShape = shape{"{notifications}", 1, []string{"id", "event_id", "reminder_id", "announcement_id", "participant_id", "channel",
 		"status", "message", "scheduled_time", "next_attempt_time", "claimed_at", "sent_time", "final_at", "attempts", "last_error", "in_doubt",
 		"provider_message_id", "revision"}, false}
-	attemptsShape = shape{"{attempts}", 2, []string{"notification_id", "number", "started_at", "outcome", "error"}, false}
+	attemptsShape = shape{"{attempts}", 2, []string{"notification_id", "number", "started_at", "provider", "outcome", "error"}, false}
 	clearedShape  = shape{"{cleared}", 2, []string{"log_commit", "log_prepare", "removed"}, false}
 	talliesShape  = shape{"{tallies}", 2, []string{"kind", "name", "n"}, false}
 	wordsShape    = shape{"{words}", 3, []string{"scope", "folded", "id"}, false}

@@ -32,12 +32,12 @@ func (r *notificationRow) fields() []any {
 
 // attemptRow is a row of attempts.
 type attemptRow struct {
-	notificationID, outcome, error string
-	number, started                int64
+	notificationID, provider, outcome, error string
+	number, started                          int64
 }
 
 func (r *attemptRow) fields() []any {
-	return []any{&r.notificationID, &r.number, &r.started, &r.outcome, &r.error}
+	return []any{&r.notificationID, &r.number, &r.started, &r.provider, &r.outcome, &r.error}
 }
 
 // attemptRows are the attempts of a notification, in no order.
@@ -51,7 +51,7 @@ func (a attemptRows) changes() []change {
 	return out
 }
 
-const selectAttempts = "SELECT notification_id, number, started_at, outcome, error FROM {attempts} WHERE "
+const selectAttempts = "SELECT notification_id, number, started_at, provider, outcome, error FROM {attempts} WHERE "
 
 // attemptsOf reads the attempts of a notification.
 func (w *writer) attemptsOf(id string) (attemptRows, error) {
@@ -155,7 +155,7 @@ func (w *writer) sendingStarted(f fact, e events.SendingStarted) error {
 	if err := w.endAttempts(n, attemptUnknown, ""); err != nil {
 		return err
 	}
-	if err := w.startAttempt(f, n, int64(e.Attempt)); err != nil {
+	if err := w.startAttempt(f, n, int64(e.Attempt), e.Provider); err != nil {
 		return err
 	}
 	n.attempts, n.next, n.claimed = int64(e.Attempt), nil, &f.at
@@ -166,12 +166,12 @@ func (w *writer) sendingStarted(f fact, e events.SendingStarted) error {
 	return nil
 }
 
-func (w *writer) startAttempt(f fact, n *notificationRow, number int64) error {
+func (w *writer) startAttempt(f fact, n *notificationRow, number int64, provider string) error {
 	of, err := w.attemptsOf(n.id)
 	if err != nil {
 		return err
 	}
-	started := attemptRow{notificationID: n.id, number: number, started: f.at, outcome: attemptInFlight}
+	started := attemptRow{notificationID: n.id, number: number, started: f.at, provider: provider, outcome: attemptInFlight}
 	if i := slices.IndexFunc(of, func(r *row[attemptRow]) bool { return r.now.number == number }); i >= 0 {
 		*of[i].now = started
 		return nil
@@ -230,6 +230,26 @@ func (w *writer) sendingFailed(f fact, e events.SendingFailed) error {
 	n.next, n.claimed, n.lastError = &next, nil, e.Error
 	w.become(f, n, pending)
 	return w.endAttempt(n, int64(e.Attempt), outcome, e.Error)
+}
+
+// providerAsked settles an attempt whose outcome was unknown, or says why that
+// could not be done.
+func (w *writer) providerAsked(f fact, e events.ProviderAsked) error {
+	n, err := w.notification(e.NotificationID)
+	if err != nil || n == nil {
+		return err
+	}
+	next := e.NextAttempt.UnixMicro()
+	n.next, n.lastError = &next, e.Error
+	w.become(f, n, pending)
+	return w.changeAttempts(n, func(a *attemptRow) {
+		if a.number != int64(e.Attempt) || a.outcome != attemptUnknown {
+			return
+		}
+		if a.error = e.Error; e.Answer == events.AnswerNotTaken {
+			a.outcome = attemptFailed
+		}
+	})
 }
 
 func (w *writer) notificationFailed(f fact, e events.NotificationFailed) error {

@@ -48,6 +48,7 @@ type auditor struct {
 	planner  *planner
 	paused   func(channel string) bool
 	comesTo  func(channel string, due time.Time) bool
+	spaced   func(channel, id string) bool
 	leads    func() bool // this instance plans and sends, and so knows what is on its way
 	kinds    map[string]aggregates.AddressKind
 	now      func() time.Time
@@ -69,7 +70,7 @@ type auditor struct {
 func newAuditor(o Options, p *planner, s *sender) *auditor {
 	return &auditor{
 		commands: o.Commands, store: o.Store, models: o.Models, planner: p,
-		paused: s.pausedOn, comesTo: s.comesTo, leads: leads(o.Leader), kinds: Kinds(o.Channels),
+		paused: s.pausedOn, comesTo: s.comesTo, spaced: s.spaced, leads: leads(o.Leader), kinds: Kinds(o.Channels),
 		now: o.Now, logger: o.Logger, interval: time.Second, steered: make(chan struct{}, 1), missing: map[string]Hole{},
 		wall: o.Now().Round(0), checked: time.Now(),
 	}
@@ -178,7 +179,7 @@ func (a *auditor) excused(ctx context.Context, late projections.Notification, no
 			return true, nil
 		} else if now.After(n.Expires.Add(grace)) {
 			return false, nil
-		} else if a.paused(n.Channel) {
+		} else if a.paused(n.Channel) || a.spaced(n.Channel, n.ID) {
 			return true, nil
 		} else if !a.comesTo(n.Channel, due) {
 			return false, nil

@@ -12,34 +12,62 @@ import (
 	"github.com/belltower/belltower/eventstore"
 )
 
-// record concludes an attempt as its outcome says.
-func (s *sender) record(ctx context.Context, l *lane, n aggregates.Notification, m rendered, r channels.Result, began time.Time, overtaken bool) (verdict, skip) {
-	said := said(r, m)
+// record concludes an attempt as its outcome says; tried are the providers that
+// have not taken the message just before.
+func (s *sender) record(ctx context.Context, c *carrier, n aggregates.Notification, a attempted, tried []string, overtaken bool) (verdict, skip) {
+	r, said := a.result, said(a.result, a.message)
 	switch r.Outcome {
 	case channels.Accepted:
-		f := sentFact(l, n, m, r, began)
+		f := sentFact(c, n, a.message, r, a.began)
 		f.Overtaken = overtaken
 		return s.conclude(ctx, n, commands.RecordSent{Fact: f}, wasSent)
 	case channels.Rejected, channels.Gone, channels.OptedOut:
 		return s.giveUp(ctx, n, events.FailedRejected, said)
 	case channels.Unknown:
-		if l.HoldUnknown {
+		if c.HoldUnknown && c.finder() == nil {
 			return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)
 		}
 	}
 	now := s.now()
-	class, next := nextAttempt(r, n.Attempts, now, n.Expires, jitter(n.ID, n.Attempts))
+	again := attempt{number: n.Attempts, failed: n.Tries, backoff: c.Backoff, expires: n.Expires, jitter: jitter(n.ID, n.Attempts)}
+	class, next := again.next(r, now)
+	switch {
+	case r.Outcome == channels.Unknown:
+		if c.finder() != nil { // it is asked, which is not put off for as long as sending is
+			next = now.Add(firstBackoff)
+		}
+		s.keepTo(c, n.ID)
+	case !n.InDoubt && s.another(c, n.ID, tried, now):
+		next = now
+	}
 	switch {
 	case next.After(n.Expires) && class == events.ClassUnknown:
 		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)
 	case next.After(n.Expires):
 		return s.conclude(ctx, n, commands.GiveUp{Fact: missed(n, n.InDoubt)}, hasFailed)
-	case n.Tries+1 >= maxTries && (class == events.ClassTemporary || class == events.ClassUnknown):
+	case again.last() && (class == events.ClassTemporary || class == events.ClassUnknown):
 		return s.giveUp(ctx, n, events.FailedExhausted, said)
 	}
 	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
 		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: class, Error: said, NextAttempt: next.UTC().Truncate(time.Microsecond),
 	}}, hasFailed)
+}
+
+// another tells whether a message that c has certainly not taken may be carried by
+// another provider at once.
+func (s *sender) another(c *carrier, id string, tried []string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.lane.other(id, c, tried, now)
+}
+
+// keepTo has a message that c may have taken carried by c alone.
+func (s *sender) keepTo(c *carrier, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(c.lane.carriers) > 1 {
+		c.lane.hints[id] = hint{only: c.Provider}
+	}
 }
 
 func (s *sender) giveUp(ctx context.Context, n aggregates.Notification, reason, said string) (verdict, skip) {

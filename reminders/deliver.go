@@ -3,11 +3,8 @@ package reminders
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
@@ -27,13 +24,20 @@ const (
 	firstPause = 20 * time.Millisecond
 )
 
-// deliver makes one attempt: claim, look, send, conclude. Its slot, its token and
-// the circuit's permission are taken already; report is for the circuit.
-func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool, report func(error)) (verdict, skip) {
-	called := errNotSent
+// deliver makes one attempt: claim, look, send, conclude. Its slot, its tokens and
+// the circuit's permission are taken already; report is for the circuit. What an
+// earlier attempt has left open is settled first, and nothing else is done then.
+func (s *sender) deliver(ctx context.Context, c *carrier, r row, takeover bool, tried []string, report func(error)) (verdict, skip) {
+	called, g := errNotSent, c.gate
+	var reportEndpoint func(error)
 	tell := sync.OnceFunc(func() {
-		report(called)
-		s.probed(l)
+		if reportEndpoint != nil { // whether that works says nothing of the others
+			reportEndpoint(called)
+			report(errNotSent)
+		} else {
+			report(called)
+		}
+		s.probed(g)
 	})
 	defer tell()
 
@@ -42,7 +46,20 @@ func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool, rep
 	}
 	// What is claimed is concluded, also while the process is ending.
 	ctx = context.WithoutCancel(ctx)
-	claim, left, ok := s.claim(ctx, l, r, takeover)
+	if !takeover && c.lane.settles() {
+		if verdict, left, done := s.settle(ctx, c, r); done {
+			return verdict, left
+		}
+	}
+	to := ""
+	if c.looksFirst() {
+		var left skip
+		var ok bool
+		if to, g, reportEndpoint, left, ok = s.admit(ctx, c, r); !ok {
+			return notTried, left
+		}
+	}
+	claim, left, ok := s.claim(ctx, c, r, takeover)
 	if !ok {
 		if left.revision > 0 {
 			return wasDropped, left
@@ -55,7 +72,7 @@ func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool, rep
 	}
 	handover := s.commands.BeginHandover(n.EventID, n.ParticipantID)
 	defer handover.End()
-	a, reason, err := s.attempt(ctx, l, claim)
+	a, reason, err := s.attempt(ctx, c, claim, to)
 	if err != nil {
 		handover.End()
 		return s.unsent(ctx, n, reason, err)
@@ -66,11 +83,9 @@ func (s *sender) deliver(ctx context.Context, l *lane, r row, takeover bool, rep
 	}
 	called = failure(a.result)
 	tell()
-	s.measures.answered(l.Name, a.result.Outcome)
-	if a.result.Outcome == channels.Broken {
-		s.pause(l, brokenPause)
-	}
-	return s.record(ctx, l, n, a.message, a.result, a.began, handover.Overtaken())
+	s.measures.answered(c.Name, a.result.Outcome)
+	s.heed(c, g, a.result, said(a.result, a.message), jitter(n.ID, n.Attempts))
+	return s.record(ctx, c, n, a, tried, handover.Overtaken())
 }
 
 // attempted is a call of the provider and what came of it.
@@ -83,59 +98,101 @@ type attempted struct {
 // attempt looks and calls the provider; where the look has become too old before
 // the call, it looks again. An error with a reason says that the message is not
 // wanted any more; after any error the provider was not called.
-func (s *sender) attempt(ctx context.Context, l *lane, c claimed) (a attempted, reason string, err error) {
-	n := c.notification
+// The message goes to no other address than the one that it was admitted for, where
+// one is given.
+func (s *sender) attempt(ctx context.Context, c *carrier, claim claimed, to string) (a attempted, reason string, err error) {
+	n := claim.notification
 	for range maxLooks {
-		if a.message, reason, err = s.look(ctx, l, n); err != nil {
+		if a.message, reason, err = s.look(ctx, c, n); err != nil {
 			return a, reason, err
 		}
+		if to != "" && a.message.To != to {
+			return a, "", errors.New("the address changed meanwhile")
+		}
 		a.began = s.now()
-		if a.began.Before(n.ScheduledTime) || a.began.Sub(c.at) > claimMargin {
+		if a.began.Before(n.ScheduledTime) || a.began.Sub(claim.at) > claimMargin {
 			// The clock was set back, or so much time has gone by that the claim might
 			// run out under the attempt.
 			return a, "", errors.New("the clock or the claim did not allow the attempt")
 		}
 		var called bool
-		if a.result, called = s.send(ctx, l, n, a.message, a.began); called {
+		if a.result, called = s.send(ctx, c, n, a.message, a.began); called {
 			return a, "", nil
 		}
 	}
 	return a, "", errors.New("the look at the event took too long")
 }
 
-// errNotSent says that the provider was not called, which says nothing of it.
-var errNotSent = errors.New("not sent")
-
-// pause lets nothing be sent on l for a while.
-func (s *sender) pause(l *lane, d time.Duration) {
+// heed takes over what an answer says of the messages that come next: the channel,
+// one of its endpoints or all that the provider carries is to wait.
+func (s *sender) heed(c *carrier, g *gate, r channels.Result, said string, jitter float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.resumeAt, l.probing = latest(l.resumeAt, s.now().Add(d)), false
-	s.flush(l)
+	now := s.now()
+	g.heed(r, said, now)
+	if r.Outcome == channels.Accepted && !c.account.until.After(now) {
+		c.account.worked()
+	}
+	if r.Outcome == channels.Later && r.NotBefore.After(now) {
+		until := asTold(r, now, jitter)
+		switch r.Scope {
+		case channels.SameProvider:
+			c.account.hold(now, until, said)
+		case channels.SameEndpoint:
+			g.hold(now, until, said)
+			g.probing = false
+		}
+	}
+	for _, l := range s.lanes {
+		if l.openAt().After(now) {
+			s.flush(l)
+		}
+	}
 }
 
-// permit asks the circuit of l for one attempt. Where it refuses, nothing is
-// sent on l until the circuit may be tried, or one who tries it has shown that
-// its provider works again. s.mu is held, so that the first in line tries it.
-func (s *sender) permit(l *lane) (report func(error), ok bool) {
-	report, err := l.circuit.Allow()
-	if err == nil {
-		return report, true
+// admit looks where a message would go, before it is claimed: whether its endpoint
+// works, and whether its recipient is to be left alone for now.
+func (s *sender) admit(ctx context.Context, c *carrier, r row) (to string, g *gate, report func(error), left skip, ok bool) {
+	to, err := commands.View(ctx, s.commands, commands.EventStream(r.Event), func(e *aggregates.Event, _ int64) string {
+		if who, ok := e.Participant(r.Participant); ok {
+			return address(c.Kind, who)
+		}
+		return ""
+	})
+	if err != nil {
+		return "", c.gate, nil, skip{until: s.now().Add(pauseAfter(err))}, false
 	}
-	if now := s.now(); !now.Before(l.resumeAt) {
-		l.resumeAt, l.probing = now.Add(refusedPause), true
+	if to == "" { // the look will tell why
+		return "", c.gate, nil, skip{}, true
 	}
-	s.flush(l)
-	s.poke()
-	return nil, false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if endpoint := c.endpoint(to); endpoint != "" {
+		if g = c.gateOf(endpoint); g.until.After(now) {
+			return to, g, nil, skip{until: g.until}, false
+		}
+	} else {
+		g = c.gate
+	}
+	if spacing := c.lane.spacing; spacing != nil {
+		if at, free := spacing.admit(r.ID, to, now); !free {
+			return to, g, nil, skip{until: at}, false
+		}
+	}
+	if g != c.gate {
+		if report, ok = g.permit(now); !ok {
+			return to, g, nil, skip{until: g.until}, false
+		}
+	}
+	return to, g, report, skip{}, true
 }
 
 // probed lets those go who wait for a circuit that is closed now.
-func (s *sender) probed(l *lane) {
+func (s *sender) probed(g *gate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.probing && l.circuit.State() == gobreaker.StateClosed {
-		l.resumeAt, l.probing = s.now(), false
+	if g.probed(s.now()) {
 		s.poke()
 	}
 }
@@ -156,19 +213,22 @@ func (s *sender) unsent(ctx context.Context, n aggregates.Notification, reason s
 // process has ended: whether it sent is unknown.
 // It is held, or tried again with the same ids, as its channel is configured;
 // while nothing may be sent (report is nil) it is given back, to wait until it may.
-func (s *sender) resume(ctx context.Context, l *lane, r row, report func(error)) (verdict, skip) {
+func (s *sender) resume(ctx context.Context, c *carrier, r row, report func(error)) (verdict, skip) {
 	n := aggregates.Notification{ID: r.ID, EventID: r.Event, Attempts: r.Attempt}
 	now := s.now().UTC().Truncate(time.Microsecond)
+	settled := !c.lane.settles() // else that is done once it waits again
 	switch {
-	case l.HoldUnknown || now.After(r.Expires):
+	case (c.HoldUnknown && settled) || now.After(r.Expires):
 		if report != nil {
 			report(errNotSent)
 		}
 		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, interrupted)
-	case report != nil:
-		if verdict, left := s.deliver(ctx, l, r, true, report); verdict != notTried {
+	case report != nil && settled:
+		if verdict, left := s.deliver(ctx, c, r, true, nil, report); verdict != notTried {
 			return verdict, left
 		}
+	case report != nil:
+		report(errNotSent)
 	}
 	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
 		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: events.ClassUnknown, Error: interrupted, NextAttempt: now,
@@ -176,18 +236,6 @@ func (s *sender) resume(ctx context.Context, l *lane, r row, report func(error))
 }
 
 const interrupted = "the attempt was interrupted"
-
-// failure is what the circuit of a channel counts: not that a message was
-// refused or is to wait as told, but that the provider did not work.
-func failure(r channels.Result) error {
-	switch {
-	case r.Outcome == channels.Later && !r.NotBefore.IsZero():
-		return errNotSent
-	case r.Outcome == channels.Unknown, r.Outcome == channels.Broken, r.Outcome == channels.Later:
-		return fmt.Errorf("%s %s", r.Code, r.Detail)
-	}
-	return nil
-}
 
 // claimed is a notification that is ours to send.
 type claimed struct {
@@ -197,10 +245,10 @@ type claimed struct {
 
 // claim takes r at its present revision. Where that is refused, left says from
 // when on it may be looked at again.
-func (s *sender) claim(ctx context.Context, l *lane, r row, takeover bool) (c claimed, left skip, ok bool) {
+func (s *sender) claim(ctx context.Context, by *carrier, r row, takeover bool) (c claimed, left skip, ok bool) {
 	c.at = s.now()
 	answer, err := commands.Do(ctx, s.commands, commands.StartSending{
-		NotificationID: r.ID, Boot: s.boot, ForMillis: (l.Timeout + 2*claimMargin).Milliseconds(), Takeover: takeover,
+		NotificationID: r.ID, Provider: by.Provider, Boot: s.boot, ForMillis: (by.Timeout + 2*claimMargin).Milliseconds(), Takeover: takeover,
 	}, system(r.ID), snapshot)
 	switch {
 	case err == nil:
@@ -260,8 +308,8 @@ func snapshot(n *aggregates.Notification, _ time.Time) aggregates.Notification {
 // send calls the provider, unless the look has become too old. A channel that
 // doesn't come back when its time is over is left alone; if it says later that it
 // has sent, that is recorded then.
-func (s *sender) send(ctx context.Context, l *lane, n aggregates.Notification, m rendered, began time.Time) (r channels.Result, called bool) {
-	if err := l.Channel.Check(m.Message); err != nil {
+func (s *sender) send(ctx context.Context, c *carrier, n aggregates.Notification, m rendered, began time.Time) (r channels.Result, called bool) {
+	if err := c.Channel.Check(m.Message); err != nil {
 		return channels.Result{Outcome: channels.Rejected, Code: "check", Detail: err.Error()}, true
 	}
 	answered, tooOld, gone := make(chan channels.Result), make(chan struct{}), make(chan struct{})
@@ -273,17 +321,17 @@ func (s *sender) send(ctx context.Context, l *lane, n aggregates.Notification, m
 			return
 		}
 		s.measures.lookToCall.Observe(now.Sub(m.look.began).Seconds())
-		s.measures.called(l.Name, n.Attempts, n.ScheduledTime, now)
-		result := call(ctx, l, m.Message)
+		s.measures.called(c.Name, n.Attempts, n.ScheduledTime, now)
+		result := call(ctx, c, m.Message)
 		select {
 		case answered <- result:
 		case <-gone:
 			if result.Outcome == channels.Accepted {
-				s.recordLate(ctx, sentFact(l, n, m, result, began))
+				s.recordLate(ctx, sentFact(c, n, m, result, began))
 			}
 		}
 	}()
-	timeout := time.NewTimer(l.Timeout + hangGrace)
+	timeout := time.NewTimer(c.Timeout + hangGrace)
 	defer timeout.Stop()
 	select {
 	case r = <-answered:
@@ -297,15 +345,15 @@ func (s *sender) send(ctx context.Context, l *lane, n aggregates.Notification, m
 }
 
 // call calls a channel. One that panics may have sent.
-func call(ctx context.Context, l *lane, m channels.Message) (result channels.Result) {
+func call(ctx context.Context, c *carrier, m channels.Message) (result channels.Result) {
 	defer func() {
 		if p := recover(); p != nil {
 			result = channels.Result{Outcome: channels.Unknown, Code: "panic", Detail: "the channel failed"}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, l.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	return l.Channel.Send(ctx, m)
+	return c.Channel.Send(ctx, m)
 }
 
 func (s *sender) recordLate(ctx context.Context, f events.NotificationSent) {
@@ -315,9 +363,9 @@ func (s *sender) recordLate(ctx context.Context, f events.NotificationSent) {
 	}
 }
 
-func sentFact(l *lane, n aggregates.Notification, m rendered, r channels.Result, began time.Time) events.NotificationSent {
+func sentFact(c *carrier, n aggregates.Notification, m rendered, r channels.Result, began time.Time) events.NotificationSent {
 	return events.NotificationSent{
 		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, SentTime: began.UTC().Truncate(time.Microsecond),
-		ProviderMessageID: plain(r.Ref, m), To: channels.Mask(l.Kind, m.To), Personal: events.Personal{Key: m.key, Message: m.Text},
+		ProviderMessageID: plain(r.Ref, m), To: channels.Mask(c.Kind, m.To), Personal: events.Personal{Key: m.key, Message: m.Text},
 	}
 }

@@ -26,6 +26,8 @@ func notificationOf(f events.Fact) (id string, ok bool) {
 		return f.NotificationID, true
 	case events.SendingFailed:
 		return f.NotificationID, true
+	case events.ProviderAsked:
+		return f.NotificationID, true
 	case events.NotificationCancelled:
 		return f.NotificationID, true
 	case events.NotificationSent:
@@ -65,6 +67,8 @@ func (all folding) apply(f events.Fact, revision int64) {
 	case events.SendingFailed:
 		r.Boot, r.Due = "", latest(r.Due, f.NextAttempt)
 		r.InDoubt = r.InDoubt || f.Class == events.ClassUnknown
+	case events.ProviderAsked:
+		r.Due, r.InDoubt = latest(r.Due, f.NextAttempt), f.InDoubt
 	default: // it is over
 		n.open = false
 	}

@@ -35,15 +35,13 @@ func (l look) fresh(now time.Time) bool {
 
 // look reads the event's stream at its end and renders what is wanted there. An
 // error with a reason says that n is not wanted any more.
-func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (rendered, string, error) {
+func (s *sender) look(ctx context.Context, c *carrier, n aggregates.Notification) (rendered, string, error) {
 	began := s.now()
 	type seen struct {
-		wanted   bool
-		reason   string
-		at       time.Time
-		message  rendered
-		template string
-		bindings aggregates.Bindings
+		composed
+		wanted bool
+		reason string
+		at     time.Time
 	}
 	now, err := commands.View(ctx, s.commands, commands.EventStream(n.EventID), func(e *aggregates.Event, _ int64) seen {
 		who, _ := e.Participant(n.ParticipantID)
@@ -54,15 +52,7 @@ func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (
 		if !v.wanted {
 			return v
 		}
-		v.message = rendered{key: who.Contact.Key, Message: channels.Message{
-			ID: n.ID, Channel: n.Channel, Attempt: n.Attempts, To: address(l.Kind, who), Name: who.Contact.Name,
-			Subject: e.Title, Due: latest(n.Created.At, n.ScheduledTime), Expires: n.Expires,
-			Event: about(e, who),
-		}}
-		reminder, _ := e.Reminder(n.ReminderID)
-		announcement, _ := e.Announcement(n.AnnouncementID)
-		v.template = templateOf(reminder, announcement)
-		v.bindings = aggregates.BindingsFor(e, who, reminder, announcement, v.at)
+		v.composed, v.wanted = compose(e, c.Kind, n, n.ClaimedAt.At)
 		return v
 	})
 	if err != nil {
@@ -71,14 +61,49 @@ func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (
 	if !now.wanted {
 		return rendered{}, now.reason, errors.New("not wanted any more")
 	}
-	text, err := aggregates.RenderTemplate(now.template, now.bindings)
+	message, err := now.render()
 	if err != nil {
-		return rendered{}, "", fmt.Errorf("%w: %w", errUnrenderable, err)
+		return rendered{}, "", err
 	}
-	now.message.Text = text
-	now.message.OptOut = s.optOut(n.EventID, n.ParticipantID)
-	now.message.look = look{began, now.at}
-	return now.message, "", nil
+	message.OptOut = s.optOut(n.EventID, n.ParticipantID)
+	message.look = look{began, now.at}
+	return message, "", nil
+}
+
+// composed is a message that is still to be rendered.
+type composed struct {
+	message  rendered
+	template string
+	bindings aggregates.Bindings
+}
+
+// compose takes from an event, as it is, what n's message is made of; at is what its
+// text calls now. As long as neither changes, the message is the same, so that a
+// provider can be asked for it. ok is false where n's participant isn't there.
+func compose(e *aggregates.Event, kind channels.Kind, n aggregates.Notification, at time.Time) (c composed, ok bool) {
+	who, ok := e.Participant(n.ParticipantID)
+	if !ok {
+		return composed{}, false
+	}
+	c.message = rendered{key: who.Contact.Key, Message: channels.Message{
+		ID: n.ID, Channel: n.Channel, Attempt: n.Attempts, To: address(kind, who), Name: who.Contact.Name,
+		Subject: e.Title, Due: latest(n.Created.At, n.ScheduledTime), Expires: n.Expires,
+		Event: about(e, who),
+	}}
+	reminder, _ := e.Reminder(n.ReminderID)
+	announcement, _ := e.Announcement(n.AnnouncementID)
+	c.template = templateOf(reminder, announcement)
+	c.bindings = aggregates.BindingsFor(e, who, reminder, announcement, at)
+	return c, true
+}
+
+func (c composed) render() (rendered, error) {
+	text, err := aggregates.RenderTemplate(c.template, c.bindings)
+	if err != nil {
+		return rendered{}, fmt.Errorf("%w: %w", errUnrenderable, err)
+	}
+	c.message.Text = text
+	return c.message, nil
 }
 
 // about is what a message to p is about.

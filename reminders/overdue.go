@@ -41,7 +41,7 @@ func (s *sender) takeOver(ctx context.Context, now time.Time) (next time.Time, e
 	s.crowded = false
 	seen := make(map[string]claimSeen, len(rows))
 	for _, r := range rows {
-		l := s.lane(r.Channel)
+		c := s.lane(r.Channel).carriers[0]
 		w, ok := s.watched[r.ID]
 		if !ok || w.attempt != r.Attempt {
 			w = claimSeen{attempt: r.Attempt, since: now}
@@ -51,16 +51,16 @@ func (s *sender) takeOver(ctx context.Context, now time.Time) (next time.Time, e
 			next = earliest(next, over)
 			continue
 		}
-		if l.free == 0 {
+		if c.free == 0 {
 			s.crowded = true
 			continue
 		}
 		if s.take(r, now) {
 			var report func(error)
-			if s.running && l.admits(now) {
-				report, _ = s.permit(l)
+			if s.running && !c.pausedUntil().After(now) && c.lane.admits(c, now) {
+				report, _ = c.permit(now)
 			}
-			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, report) })
+			s.launch(ctx, c, r, func() (verdict, skip) { return s.resume(ctx, c, r, report) })
 		}
 	}
 	s.watched = seen
@@ -83,8 +83,8 @@ func (s *sender) giveBack(ctx context.Context, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range rows {
-		if l := s.lane(r.Channel); l.free > 0 && s.take(r, now) {
-			s.launch(ctx, l, r, func() (verdict, skip) { return s.resume(ctx, l, r, nil) })
+		if c := s.lane(r.Channel).carriers[0]; c.free > 0 && s.take(r, now) {
+			s.launch(ctx, c, r, func() (verdict, skip) { return s.resume(ctx, c, r, nil) })
 		}
 	}
 	return nil

@@ -22,29 +22,58 @@ const (
 	maxRetryAfter = 24 * time.Hour
 )
 
-// nextAttempt says when to try again after attempt failed at now with r, and
-// how that failure is classed. jitter, from 0 to below 1, only makes it later.
-// Where we choose the time and it would be past expires, we try once halfway
-// there, as long as that is worth it.
-func nextAttempt(r channels.Result, attempt int, now, expires time.Time, jitter float64) (class string, next time.Time) {
+// attempt is one that has failed, as far as that says when the next one is.
+type attempt struct {
+	number  int             // counts from 1
+	failed  int             // how many before it used up the attempts that there are
+	backoff []time.Duration // nil: ours
+	expires time.Time
+	jitter  float64 // from 0 to below 1, only makes the next one later
+}
+
+// next says when to try again after a failed at now with r, and how that failure is
+// classed. Where we choose the time and it would be past the end, we try once
+// halfway there, as long as that is worth it.
+func (a attempt) next(r channels.Result, now time.Time) (class string, next time.Time) {
 	class = events.ClassTemporary
-	pause := min(firstBackoff<<min(attempt-1, 10), longestPause)
-	pause += time.Duration(jitter * float64(pause) / 4)
-	switch told := r.NotBefore; {
+	pause := a.pause()
+	switch {
 	case r.Outcome == channels.Broken:
 		class, pause = events.ClassBroken, brokenPause
 	case r.Outcome == channels.Unknown:
 		class = events.ClassUnknown
-	case r.Outcome == channels.Later && told.After(now):
-		if told.After(now.Add(maxRetryAfter)) {
-			told = now.Add(maxRetryAfter)
-		}
-		return events.ClassRateLimited, told.Add(time.Duration(jitter * float64(time.Second)))
+	case r.Outcome == channels.Later && r.NotBefore.After(now):
+		return events.ClassRateLimited, asTold(r, now, a.jitter)
 	}
-	if left := expires.Sub(now); pause > left && left >= 2*firstBackoff {
+	if left := a.expires.Sub(now); pause > left && left >= 2*firstBackoff {
 		pause = left / 2
 	}
 	return class, now.Add(pause)
+}
+
+func (a attempt) pause() time.Duration {
+	pause := min(firstBackoff<<min(a.number-1, 10), longestPause)
+	if len(a.backoff) > 0 {
+		pause = a.backoff[min(a.failed, len(a.backoff)-1)]
+	}
+	return pause + time.Duration(a.jitter*float64(pause)/4)
+}
+
+// last tells whether no other attempt is made.
+func (a attempt) last() bool {
+	if len(a.backoff) > 0 {
+		return a.failed >= len(a.backoff)
+	}
+	return a.failed+1 >= maxTries
+}
+
+// asTold is when a provider that has said so may be called again.
+func asTold(r channels.Result, now time.Time, jitter float64) time.Time {
+	at := r.NotBefore
+	if most := now.Add(maxRetryAfter); at.After(most) {
+		at = most
+	}
+	return at.Add(time.Duration(jitter * float64(time.Second)))
 }
 
 // jitter spreads attempts that failed together. It is drawn from the id and the

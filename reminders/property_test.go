@@ -54,6 +54,7 @@ type player struct {
 	seen  map[string]bool // what the history had in it
 	lose  bool            // the planner's table, with the next crash
 	dead  atomic.Bool     // the process that the store has cut off
+	texts *ledger         // who carries sms, and can be asked
 }
 
 // sending is a call of a provider.
@@ -74,7 +75,10 @@ func (p *player) answer(ctx context.Context, m channels.Message, n int) channels
 	if mood >= 10 { // changing
 		mood = int64(n) % 7
 	}
-	s.taken = mood != 1 && mood != 3
+	s.taken = mood != 1 && mood != 3 && mood != 6
+	if s.taken && m.Channel == "sms" {
+		p.texts.take(m)
+	}
 	p.mu.Lock()
 	p.sends = append(p.sends, s)
 	p.mu.Unlock()
@@ -85,6 +89,8 @@ func (p *player) answer(ctx context.Context, m channels.Message, n int) channels
 		return channels.Result{Outcome: channels.Unknown, Detail: "cut"}
 	case 3:
 		return channels.Result{Outcome: channels.Rejected, Detail: "no"}
+	case 6:
+		return channels.Result{Outcome: channels.Unknown, Detail: "cut before it was read"}
 	case 4:
 		time.Sleep(900 * time.Millisecond)
 	case 5:
@@ -235,7 +241,7 @@ func (p *player) play(s step) {
 	case "slow":
 		p.slow.Store(int64(s.a % 4))
 	case "mood":
-		p.mood.Store(int64([]int{0, 0, 1, 2, 3, 4, 5, 10, 10, 10}[s.a%10]))
+		p.mood.Store(int64([]int{0, 0, 1, 2, 3, 4, 5, 6, 10, 10, 10}[s.a%11]))
 	case "hand", "bounce":
 		ids := p.ids()
 		if len(ids) == 0 {
@@ -337,6 +343,8 @@ func playHistory(t *testing.T, history []step, watch func(seen map[string]bool, 
 		p.drain = 0
 		p.wrap = func(s eventstore.Store) eventstore.Store { return held{s, p.delay} }
 		p.email.answer, p.sms.answer = p.answer, p.answer
+		p.texts = &ledger{scripted: p.sms, settled: 10 * time.Second}
+		p.tune = func(all []channels.Registration) { all[1].Channel, all[1].HoldUnknown = p.texts, true }
 		time.Sleep(time.Until(noon))
 		p.start()
 		defer p.close()

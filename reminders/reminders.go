@@ -88,9 +88,7 @@ func New(o Options) (*Reminders, error) {
 		watched: map[string]claimSeen{}, sweeps: map[*sweep]struct{}{}, leads: leads(o.Leader),
 		measures: newMeasures(o.Channels),
 	}
-	for _, c := range o.Channels {
-		r.sender.lanes = append(r.sender.lanes, newLane(c, o.Logger))
-	}
+	r.sender.lanes = newLanes(o.Channels, o.Logger)
 	r.planner = &planner{
 		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
 		leader: o.Leader, leads: o.Leader == nil, applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}),

@@ -218,8 +218,8 @@ func (s *sender) begin(ctx context.Context, l *lane, now time.Time) (next time.T
 	if !s.active() {
 		return next
 	}
-	if l.resumeAt.After(now) {
-		next = l.resumeAt
+	if at := l.openAt(); at.After(now) {
+		next = at
 	}
 	if len(l.queue) > 0 && l.tokenAt.After(now) {
 		next = earliest(next, l.tokenAt)
@@ -233,7 +233,7 @@ func (s *sender) active() bool { return (s.running && s.leads()) || len(s.sweeps
 // fill reads ahead what is due on a channel.
 func (s *sender) fill(ctx context.Context, l *lane, now time.Time) error {
 	s.mu.Lock()
-	wanted := len(l.queue) < fetchSize/4 && !now.Before(l.resumeAt)
+	wanted := len(l.queue) < fetchSize/4 && !now.Before(l.openAt())
 	hidden := len(s.busy) + len(s.skip)
 	if !wanted {
 		// What becomes due meanwhile is read once the queue is shorter.
@@ -273,34 +273,51 @@ func (s *sender) take(r row, now time.Time) bool {
 	return true
 }
 
-// start hands queued rows to free workers. s.mu is held.
+// start hands queued rows to free workers of who carries them. s.mu is held.
 func (s *sender) start(ctx context.Context, l *lane) {
-	for l.free > 0 && len(l.queue) > 0 && s.active() && ctx.Err() == nil && l.admits(s.now()) {
-		report, ok := s.permit(l)
-		if !ok {
+	for len(l.queue) > 0 && s.active() && ctx.Err() == nil {
+		now := s.now()
+		r := l.queue[0]
+		c, until := l.choose(r.ID, now)
+		switch {
+		case c == nil && l.openAt().After(now):
+			s.flush(l)
+			return
+		case c == nil: // it waits for the one that may have it; the others don't
+			l.queue = l.queue[1:]
+			s.leave(r, notTried, skip{until: until})
+			continue
+		case c.free == 0 || !l.admits(c, now):
 			return
 		}
-		r := l.queue[0]
+		report, ok := c.permit(now)
+		if !ok {
+			s.poke()
+			continue // c is paused now
+		}
 		l.queue = l.queue[1:]
-		l.reached, l.startAt = r.Due, s.now()
-		s.launch(ctx, l, r, func() (verdict, skip) { return s.deliver(ctx, l, r, false, report) })
+		l.reached, l.startAt = r.Due, now
+		tried := l.hints[r.ID].not
+		delete(l.hints, r.ID)
+		s.launch(ctx, c, r, func() (verdict, skip) { return s.deliver(ctx, c, r, false, tried, report) })
 	}
 }
 
-// launch tries r on a worker of l. s.mu is held; r is busy.
-func (s *sender) launch(ctx context.Context, l *lane, r row, try func() (verdict, skip)) {
-	l.free--
+// launch tries r on a worker of c. s.mu is held; r is busy.
+func (s *sender) launch(ctx context.Context, c *carrier, r row, try func() (verdict, skip)) {
+	l := c.lane
+	c.free--
 	s.inFlight.Add(1)
 	go func() {
 		defer s.inFlight.Done()
 		verdict, left := try()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		l.free++
+		c.free++
 		s.leave(r, verdict, left)
 		s.start(ctx, l)
-		s.settle()
-		waits := len(l.queue) > 0 && l.free > 0
+		s.atRest()
+		waits := len(l.queue) > 0 && c.free > 0
 		if verdict == notTried || waits || s.crowded || (l.more && len(l.queue) < fetchSize/4) {
 			s.poke()
 		}

@@ -2,9 +2,9 @@ package reminders
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 )
 
 // ProcessorStatus is how sending goes.
@@ -42,11 +42,22 @@ func (r *Reminders) Status(ctx context.Context) (ProcessorStatus, error) {
 	return status, nil
 }
 
-// ChannelStatus is how a channel does.
+// ChannelStatus is how a channel does by one who carries it.
 type ChannelStatus struct {
-	Name     string
-	Provider string
-	State    string // "ready" or "paused"
+	Name      string
+	Provider  string
+	State     string     // "ready" or "paused"
+	Reason    string     // why it is paused: what the provider said
+	Since     *time.Time // nil: it isn't
+	Endpoints []EndpointStatus
+}
+
+// EndpointStatus is a server that messages of a channel go to, which is paused
+// while the others go on.
+type EndpointStatus struct {
+	Endpoint string
+	Reason   string
+	Since    time.Time
 }
 
 // PlannerStatus is how far planning has come.
@@ -72,13 +83,7 @@ func (r *Reminders) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	s := Stats{Conservation: conservation, Planner: r.planner.status(), Overtaken: r.sender.overtaken.Load()}
-	for _, l := range r.sender.lanes {
-		state := "ready"
-		if r.sender.paused(l) {
-			state = "paused"
-		}
-		s.Channels = append(s.Channels, ChannelStatus{Name: l.Name, Provider: l.Provider, State: state})
-	}
+	s.Channels = r.sender.channels()
 	return s, nil
 }
 
@@ -103,31 +108,74 @@ func (s *sender) inFlightNow() int {
 	defer s.mu.Unlock()
 	n := 0
 	for _, l := range s.lanes {
-		n += l.Workers - l.free
+		for _, c := range l.carriers {
+			n += c.Workers - c.free
+		}
 	}
 	return n
 }
 
-// paused tells whether a channel waits for its provider.
-func (s *sender) paused(l *lane) bool {
+// channels tells how all do, in the order in which they were registered.
+func (s *sender) channels() (all []ChannelStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now().Before(l.resumeAt) || l.circuit.State() == gobreaker.StateOpen
+	now := s.now()
+	for _, l := range s.lanes {
+		for _, c := range l.carriers {
+			status := ChannelStatus{Name: c.Name, Provider: c.Provider, State: "ready"}
+			if c.paused(now) {
+				why := c.pause
+				if c.account.until.After(now) {
+					why = c.account.pause
+				}
+				since := why.start(now)
+				status.State, status.Reason, status.Since = "paused", why.reason, &since
+			}
+			for endpoint, g := range c.endpoints {
+				if g.shut(now) {
+					status.Endpoints = append(status.Endpoints, EndpointStatus{endpoint, g.reason, g.start(now)})
+				}
+			}
+			slices.SortFunc(status.Endpoints, func(a, b EndpointStatus) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+			all = append(all, status)
+		}
+	}
+	return all
 }
 
-// pausedOn tells whether a channel waits for its provider, or did a minute ago:
-// what has waited is on its way then.
+// paused tells whether c waits for its provider. sender.mu is held.
+func (c *carrier) paused(now time.Time) bool { return c.shut(now) || c.account.until.After(now) }
+
+// pausedOn tells whether messages of a channel wait for a provider or one of its
+// endpoints, or did a minute ago: what has waited is on its way then.
 func (s *sender) pausedOn(channel string) bool {
 	l := s.lane(channel)
 	if l == s.disused {
 		return false
 	}
-	if s.paused(l) {
-		return true
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now().Before(l.resumeAt.Add(grace))
+	now := s.now()
+	recently := now.Add(-grace)
+	for _, c := range l.carriers {
+		if c.paused(now) || c.pausedUntil().After(recently) {
+			return true
+		}
+		for _, g := range c.endpoints {
+			if g.shut(now) || g.until.After(recently) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// spaced tells whether a notification waits as its recipient is left alone for now.
+func (s *sender) spaced(channel, id string) bool {
+	l := s.lane(channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l.spacing != nil && l.spacing.waits(id, s.now())
 }
 
 // comesTo tells whether a channel works off what is due, in its order, and has
@@ -144,7 +192,7 @@ func (s *sender) quiet(ctx context.Context) error {
 	settled := make(chan struct{})
 	s.mu.Lock()
 	s.quieters = append(s.quieters, settled)
-	s.settle()
+	s.atRest()
 	s.mu.Unlock()
 	select {
 	case <-settled:
@@ -154,11 +202,13 @@ func (s *sender) quiet(ctx context.Context) error {
 	}
 }
 
-// settle tells who waits for it that nothing is in flight. s.mu is held.
-func (s *sender) settle() {
+// atRest tells who waits for it that nothing is in flight. s.mu is held.
+func (s *sender) atRest() {
 	for _, l := range s.lanes {
-		if l.free < l.Workers {
-			return
+		for _, c := range l.carriers {
+			if c.free < c.Workers {
+				return
+			}
 		}
 	}
 	for _, q := range s.quieters {

@@ -71,7 +71,7 @@ func (s *sender) sendDue(ctx context.Context, run context.Context) (sent, failed
 				l.queue = append(l.queue, r)
 			}
 		}
-		if now.Before(l.resumeAt) {
+		if now.Before(l.openAt()) {
 			s.flush(l)
 		}
 		s.mu.Unlock()

@@ -42,6 +42,9 @@ func (p *player) verify(log []commands.Entry) error {
 	if err := p.verifySends(log); err != nil {
 		return err
 	}
+	if err := p.verifyTexts(log, all); err != nil {
+		return err
+	}
 	return p.verifyTable(all)
 }
 
@@ -68,6 +71,35 @@ func (p *player) verifySends(log []commands.Entry) error {
 		}
 		if s.taken {
 			before[s.ID]++
+		}
+	}
+	return nil
+}
+
+// verifyTexts: what a provider took that can be asked went to it once, whatever
+// happened in between, unless somebody asked for more; and what was sent it has.
+func (p *player) verifyTexts(log []commands.Entry, all map[string]*aggregates.Notification) error {
+	byHand, taken := map[string]bool{}, map[string]int{}
+	for _, entry := range log {
+		switch f := entry.Fact.(type) {
+		case events.NotificationRetried:
+			byHand[f.NotificationID] = true
+		case events.ProviderAsked:
+			p.note("asked")
+		case events.NotificationSent:
+			if f.Found {
+				p.note("found")
+			}
+		}
+	}
+	for _, d := range p.texts.taken {
+		if taken[d.ID]++; taken[d.ID] > 1 && !byHand[d.ID] {
+			return fmt.Errorf("%s was taken twice by who can be asked:%s", d.ID, told(log, d.ID))
+		}
+	}
+	for id, n := range all {
+		if n.Channel == "sms" && n.Status == aggregates.NotificationSent && taken[id] == 0 {
+			return fmt.Errorf("%s counts as sent, and was not taken:%s", id, told(log, id))
 		}
 	}
 	return nil

@@ -65,9 +65,16 @@ type serverStats struct {
 		Rebuild *httpapi.Rebuilding `json:"rebuild"`
 	} `json:"projections"`
 	Channels []struct {
-		Name     string `json:"name"`
-		Provider string `json:"provider"`
-		State    string `json:"state"`
+		Name      string    `json:"name"`
+		Provider  string    `json:"provider"`
+		State     string    `json:"state"`
+		Reason    string    `json:"reason"`
+		Since     time.Time `json:"since"`
+		Endpoints []struct {
+			Endpoint string    `json:"endpoint"`
+			Reason   string    `json:"reason"`
+			Since    time.Time `json:"since"`
+		} `json:"endpoints"`
 	} `json:"channels"`
 }
 
@@ -167,7 +174,10 @@ func (e *examination) judge(s serverStats) {
 	}
 	for _, c := range s.Channels {
 		if c.State != "ready" {
-			e.add("channel", warning, fmt.Sprintf("%s, by %s, waits for its provider", c.Name, c.Provider), "look at the service's log for what the provider says; it goes on by itself")
+			e.add("channel", warning, fmt.Sprintf("%s, by %s, waits for its provider since %s: %s", c.Name, c.Provider, c.Since.Format(time.RFC3339), c.Reason), "mend what the provider says; it goes on by itself")
+		}
+		for _, p := range c.Endpoints {
+			e.add("channel", warning, fmt.Sprintf("%s, by %s, waits for %s since %s: %s", c.Name, c.Provider, p.Endpoint, p.Since.Format(time.RFC3339), p.Reason), "nothing: the others go on, and so does this one by itself")
 		}
 	}
 	if s.Overtaken > 0 {

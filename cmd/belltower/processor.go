@@ -50,7 +50,11 @@ func (p processor) Stats(ctx context.Context) (httpapi.ProcessorStats, error) {
 		shown.Planner.Planning[i] = httpapi.Planning(e)
 	}
 	for _, c := range s.Channels {
-		shown.Channels = append(shown.Channels, httpapi.ChannelStatus(c))
+		status := httpapi.ChannelStatus{Name: c.Name, Provider: c.Provider, State: c.State, Reason: c.Reason, Since: c.Since}
+		for _, e := range c.Endpoints {
+			status.Endpoints = append(status.Endpoints, httpapi.EndpointStatus(e))
+		}
+		shown.Channels = append(shown.Channels, status)
 	}
 	return shown, nil
 }

@@ -187,6 +187,10 @@ func said(f fact) string {
 		Class             string    `json:"class"`
 		Error             string    `json:"error"`
 		To                string    `json:"to"`
+		Provider          string    `json:"provider"`
+		Answer            string    `json:"answer"`
+		Found             bool      `json:"found"`
+		Last              bool      `json:"last"`
 		NextAttempt       time.Time `json:"next_attempt"`
 		ProviderMessageID string    `json:"provider_message_id"`
 	}
@@ -204,8 +208,16 @@ func said(f fact) string {
 	case "NotificationCancelled":
 		return fmt.Sprintf("cancelled by %s: %s", f.Actor, because)
 	case "SendingStarted":
+		if v.Provider != "" {
+			return fmt.Sprintf("attempt %d began, by %s", v.Attempt, v.Provider)
+		}
 		return fmt.Sprintf("attempt %d began", v.Attempt)
+	case "ProviderAsked":
+		return asked(v.Attempt, v.Answer, v.Error, v.Last, v.NextAttempt)
 	case "NotificationSent":
+		if v.Found {
+			return fmt.Sprintf("attempt %d: the provider was asked, and had taken it, to %s", v.Attempt, v.To)
+		}
 		return fmt.Sprintf("attempt %d: the provider took it, to %s", v.Attempt, v.To)
 	case "SendingFailed":
 		return fmt.Sprintf("attempt %d failed: %s; again from %s on", v.Attempt, because, v.NextAttempt.Format(time.RFC3339))
@@ -219,6 +231,21 @@ func said(f fact) string {
 		return "asked for once more, by " + f.Actor
 	}
 	return f.Type
+}
+
+// asked tells what a provider answered that was asked for an attempt.
+func asked(attempt int, answer, words string, last bool, next time.Time) string {
+	text := fmt.Sprintf("attempt %d: the provider was asked, and has not taken it", attempt)
+	switch {
+	case answer != "not_taken" && last:
+		text = fmt.Sprintf("attempt %d: the provider was asked for the last time, and nobody knows whether it took it", attempt)
+	case answer != "not_taken":
+		text = fmt.Sprintf("attempt %d: the provider was asked, and it can't be told yet; again from %s on", attempt, next.Format(time.RFC3339))
+	}
+	if words != "" {
+		text += " (" + words + ")"
+	}
+	return text
 }
 
 // advice says what can be done for a notification that isn't on its way.

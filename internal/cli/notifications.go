@@ -34,6 +34,7 @@ type notification struct {
 	AttemptLog        []struct {
 		Number    int       `json:"number"`
 		StartedAt time.Time `json:"started_at"`
+		Provider  *string   `json:"provider"`
 		Outcome   string    `json:"outcome"`
 		Error     *string   `json:"error"`
 	} `json:"attempt_log"`
@@ -69,7 +70,11 @@ func (a *app) notificationDetails(n notification) (d details) {
 	}
 	d.add("provider's id", value(n.ProviderMessageID))
 	for _, attempt := range n.AttemptLog {
-		text := shownExactly(attempt.StartedAt, zone) + ", " + attempt.Outcome
+		text := shownExactly(attempt.StartedAt, zone)
+		if attempt.Provider != nil {
+			text += ", by " + *attempt.Provider
+		}
+		text += ", " + attempt.Outcome
 		if attempt.Error != nil {
 			text += ": " + *attempt.Error
 		}

@@ -20,7 +20,7 @@ var (
 	eventFacts        = []string{"EventScheduled", "EventDetailsChanged", "EventRescheduled", "EventCapacityChanged", "EventCancelled", "EventDeleted"}
 	participantFacts  = []string{"ParticipantRegistered", "ParticipantContactChanged", "ParticipantResponded", "ParticipantPromoted", "ParticipantRemoved", "ParticipantOptedOut", "ParticipantOptedIn"}
 	reminderFacts     = []string{"ReminderAdded", "ReminderRemoved"}
-	notificationFacts = []string{"NotificationScheduled", "NotificationCancelled", "SendingStarted", "NotificationSent", "SendingFailed", "NotificationFailed", "NotificationDelivered", "AttemptBounced", "NotificationRetried"}
+	notificationFacts = []string{"NotificationScheduled", "NotificationCancelled", "SendingStarted", "NotificationSent", "SendingFailed", "ProviderAsked", "NotificationFailed", "NotificationDelivered", "AttemptBounced", "NotificationRetried"}
 	processorFacts    = []string{"ProcessorStarted", "ProcessorStopped", "NotificationsCleared"}
 	storyFacts        = slices.Concat(eventFacts, participantFacts, reminderFacts, []string{"AnnouncementMade"})
 	allFacts          = slices.Concat(storyFacts, notificationFacts, processorFacts)

@@ -37,6 +37,7 @@ var StateTable = []string{
 	"PENDING · NotificationFailed (missed)",
 	"SENDING · NotificationSent",
 	"SENDING · SendingFailed",
+	"PENDING · ProviderAsked",
 	"SENDING · NotificationFailed",
 	"SENDING · NotificationCancelled",
 	"SENDING · SendingStarted",
