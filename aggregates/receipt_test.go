@@ -323,7 +323,7 @@ func drawAttempts(t *rapid.T) facts {
 		if n.Status != aggregates.NotificationPending && n.Status != aggregates.NotificationSending {
 			break
 		}
-		add(n.StartSending(fmt.Sprint(i), 500, true, nowAt(noon)))
+		add(n.StartSending("p", fmt.Sprint(i), 500, true, nowAt(noon)))
 		n = foldNotification(history...)
 		switch rapid.SampledFrom([]string{"in flight", "sent", "temporary", "unknown", "rejected", "held", "cancelled"}).Draw(t, "outcome") {
 		case "sent":
