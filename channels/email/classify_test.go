@@ -175,7 +175,7 @@ func TestAServerWithoutExtensions(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer conn.Close() //nolint:errcheck // of a test
+		defer conn.Close()
 		say := func(line string) { _, _ = fmt.Fprintf(conn, "%s\r\n", line) }
 		say("220 old.example")
 		for lines := bufio.NewScanner(conn); lines.Scan(); {

@@ -85,7 +85,7 @@ func startExim(t *testing.T, far, service string) (address, folder string) {
 	gid, err := strconv.Atoi(as.Gid)
 	require.NoError(t, err)
 	// Exim isn't root when it delivers, so that it needs a binary that all may run.
-	home, err := os.MkdirTemp("", "exim")
+	home, err := os.MkdirTemp("", "exim") //nolint:usetesting // nobody else may go into t.TempDir
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(home)) })
 	require.NoError(t, os.Chmod(home, 0o755))
