@@ -1,10 +1,12 @@
 package email_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/channels/email"
 )
 
 var outcomes = map[string]channels.Outcome{
@@ -156,6 +159,47 @@ func TestClasses(t *testing.T) {
 			require.NotContains(t, result.Detail, "said the server")
 		})
 	}
+}
+
+// Some servers give a status and don't announce that, and a mail has one recipient:
+// where one of several is refused, others would get nothing.
+func TestAServerWithoutExtensions(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	asked := make(chan []string, 1)
+	go func() {
+		var commands []string
+		defer func() { asked <- commands }()
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		say := func(line string) { _, _ = fmt.Fprintf(conn, "%s\r\n", line) }
+		say("220 old.example")
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			commands = append(commands, lines.Text())
+			switch verb, _, _ := strings.Cut(lines.Text(), " "); verb {
+			case "RCPT":
+				say("550 5.1.1 nobody of that name")
+			case "QUIT":
+				say("221 bye")
+				return
+			default:
+				say("250 old.example")
+			}
+		}
+	}()
+	s := &server{host: "127.0.0.1", port: listener.Addr().(*net.TCPAddr).Port}
+	plainly := func(o *email.Options) { o.Security = email.Plaintext }
+	result := s.channel(t, plainly, bouncing).Send(t.Context(), message())
+	require.Equal(t, channels.Gone, result.Outcome, result.Detail)
+	require.Equal(t, "550 5.1.1", result.Code)
+	commands := <-asked
+	require.Len(t, commands, 4, commands)
+	require.Regexp(t, `^MAIL FROM:<bounces\+[a-z2-7]{42}@back.example>$`, commands[1])
+	require.Equal(t, "RCPT TO:<ann@example.org>", commands[2])
 }
 
 // A connection that is lost before the end of the mail was sent has taken

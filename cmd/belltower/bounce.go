@@ -59,7 +59,7 @@ const (
 	bounceTime = time.Minute
 )
 
-func bounceCommand(env []string, in io.Reader, o output) *cobra.Command {
+func bounceCommand(env []string, in io.Reader) *cobra.Command {
 	values := environment(env)
 	var to cli.Connection
 	cmd := &cobra.Command{
@@ -117,7 +117,7 @@ func handBounce(ctx context.Context, in io.Reader, address func() (string, error
 	if err != nil {
 		return tryAgain(fmt.Errorf("hand over the mail: %w", err))
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusAccepted, http.StatusNoContent:

@@ -91,7 +91,7 @@ func rootCommand(env []string, o output) *cobra.Command {
 	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o), replayCommand(env, o),
 		configCommand(env, o), channelCommand(env, o), dkimCommand(env, o), storeCommand(env, o), keysCommand(env, o), versionCommand(o))
 	clientCommands(root, env, o)
-	root.AddCommand(bounceCommand(env, os.Stdin, o))
+	root.AddCommand(bounceCommand(env, os.Stdin))
 	return root
 }
 
