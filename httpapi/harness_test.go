@@ -90,7 +90,7 @@ type api struct {
 	client    *http.Client
 	token     string
 	// loose leaves answers to writes uncompared with what is read afterwards.
-	loose bool
+	loose   bool
 	webPush httpapi.WebPush
 	// idle leaves the read models alone until follow.
 	idle bool

@@ -24,7 +24,6 @@ type gossip struct {
 
 	mu    sync.Mutex
 	calls map[string]int // by channel
-	url   string
 }
 
 // channelOf tells which channel makes a call.
@@ -156,7 +155,7 @@ func tellsNothingPrivate(t *testing.T, last http.HandlerFunc) {
 			kept += fmt.Sprintln(one["last_error"], one["attempt_log"], one["provider_message_id"])
 		}
 		for _, path := range []string{"/v1/stats", "/metrics"} {
-			kept += p.reads(t, path)
+			kept += commandLine{t, []string{"BELLTOWER_URL=" + p.url}}.asks(path)
 		}
 		p.finish(t, syscall.SIGTERM)
 		require.Contains(t, kept, "answered 400", "it says what went wrong")
@@ -186,19 +185,4 @@ func servingWithout(t *testing.T, env []string, prefix string) *process {
 	})
 	p.url = field(p.says(t, &p.out, "by webhook through"), "address")
 	return p
-}
-
-// reads gives what the service answers, as it is.
-func (p *process) reads(t *testing.T, path string) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+path, nil)
-	require.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+testAdmin)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	require.Equal(t, http.StatusOK, resp.StatusCode)
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return string(body)
 }
