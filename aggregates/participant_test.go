@@ -89,6 +89,35 @@ func TestChangeContact(t *testing.T) {
 	})
 }
 
+func TestSubscribePush(t *testing.T) {
+	subscribe := func(name, token string) func(*aggregates.Event) (facts, error) {
+		return func(e *aggregates.Event) (facts, error) { return e.SubscribePush(name, token, now) }
+	}
+	unsubscribe := func(name string) func(*aggregates.Event) (facts, error) {
+		return func(e *aggregates.Event) (facts, error) { return e.UnsubscribePush(name, now) }
+	}
+	then := func(token string, channels ...string) events.ParticipantContactChanged {
+		ann := registered("ann", false)
+		ann.Personal.PushToken = token
+		return events.ParticipantContactChanged{EventID: "e", ParticipantID: "ann", UserID: "u-ann", EmailDigest: ann.EmailDigest, Channels: channels, Personal: ann.Personal}
+	}
+	given := facts{scheduled(0), registered("ann", false)}
+	after := func(more ...events.Fact) facts { return append(slices.Clone(given), more...) }
+	run(t, map[string]row{
+		"beside e-mail":      {given, subscribe("ann", "here"), facts{then("here", "email", "push")}, nil},
+		"beside others":      {after(then("", "sms")), subscribe("ann", "here"), facts{then("here", "sms", "push")}, nil},
+		"the same again":     {after(then("here", "email", "push")), subscribe("ann", "here"), nil, nil},
+		"another browser":    {after(then("here", "email", "push")), subscribe("ann", "there"), facts{then("there", "email", "push")}, nil},
+		"when cancelled":     {after(events.EventCancelled{EventID: "e"}), subscribe("ann", "here"), facts{then("here", "email", "push")}, nil},
+		"too long":           {given, subscribe("ann", strings.Repeat("x", 4097)), nil, invalid{"push_token:too_long"}},
+		"of nobody":          {given, subscribe("x", "here"), nil, aggregates.ErrParticipantNotFound},
+		"no more":            {after(then("here", "email", "push")), unsubscribe("ann"), facts{then("", "email")}, nil},
+		"no more, and alone": {after(then("here", "push")), unsubscribe("ann"), facts{then("")}, nil},
+		"no more, again":     {given, unsubscribe("ann"), nil, nil},
+		"no more of nobody":  {given, unsubscribe("x"), nil, aggregates.ErrParticipantNotFound},
+	})
+}
+
 func TestRespondAndRemove(t *testing.T) {
 	respond := func(name, response string) func(*aggregates.Event) (facts, error) {
 		return func(e *aggregates.Event) (facts, error) { return e.Respond(name, response, nowAt(end)) }

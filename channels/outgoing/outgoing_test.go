@@ -56,7 +56,7 @@ func TestAddresses(t *testing.T) {
 	for _, forbidden := range []string{
 		"127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1",
 		"100.100.100.200", "168.63.129.16", "192.0.0.192", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.51.100.1", "203.0.113.9", "224.0.0.1", "240.0.0.1", "255.255.255.255",
-		"[::]", "[::1]", "[::127.0.0.1]", "[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]",
+		"[::]", "[::1]", "[::127.0.0.1]", "[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:100.64.0.1]", "[::ffff:168.63.129.16]", "[fec0::1%25lo]", "[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]",
 		"[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]", "[fec0::1]", "[2001:db8::1]", "[2001::1]", "[100::1]", "[64:ff9b:1::1]", "[3fff::1]", "[5f00::1]",
 	} {
 		require.Error(t, c.CheckURL("https://"+forbidden+"/x"), forbidden)
@@ -127,6 +127,24 @@ func TestCertificates(t *testing.T) {
 	require.Nil(t, failure)
 	require.Equal(t, "HTTP/2.0", string(a.Body))
 	require.Equal(t, "200 OK\nHTTP/2.0", a.Words())
+}
+
+// What is behind the bound is not even read.
+func TestEndlessAnswer(t *testing.T) {
+	const all = 64 << 20 // far more than connections hold
+	written := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for part := make([]byte, 1<<20); written < all; written += len(part) {
+			if _, err := w.Write(part); err != nil {
+				return
+			}
+		}
+	}))
+	a, failure := get(t, client(t, outgoing.Options{Allowed: thisMachine}), server.URL)
+	require.Nil(t, failure)
+	require.True(t, a.Cut)
+	server.Close()
+	require.Less(t, written, all)
 }
 
 // An answer is read up to a bound, and so is its head.

@@ -158,6 +158,32 @@ func TestWebPushMessage(t *testing.T) {
 	require.Equal(t, "2419200", header(3, "TTL"))
 }
 
+// A page's subscription is kept in one form, and only if it could be sent to.
+func TestWebPushSubscriptions(t *testing.T) {
+	p := servePushes(t)
+	c := p.channel(t)
+	kept, err := c.Subscription(" " + strings.Replace(p.to, `"expirationTime":null`, `"expirationTime":17,"more":{}`, 1) + "\n")
+	require.NoError(t, err)
+	again, err := c.Subscription(kept)
+	require.NoError(t, err)
+	require.Equal(t, kept, again)
+	require.NotContains(t, kept, "expirationTime")
+	require.Equal(t, channels.Accepted, c.Send(t.Context(), message(kept)).Outcome)
+	for _, wrong := range []string{
+		"", "fW9k2_Qx-T0:APA91bHun4", p.browser.subscription(t, "https://elsewhere.example.org/s3cr3t"),
+		p.browser.subscription(t, "http://169.254.169.254/s3cr3t"), `{"endpoint": "` + p.url + `/s3cr3t"}`,
+	} {
+		_, err := c.Subscription(wrong)
+		require.Error(t, err, wrong)
+		require.NotContains(t, err.Error(), "s3cr3t")
+	}
+	key, err := c.PublicKey()
+	require.NoError(t, err)
+	ours, err := p.key()
+	require.NoError(t, err)
+	require.Equal(t, ours.Public(), key)
+}
+
 // Whatever text fits arrives as it is, and shows little of its length.
 func TestWebPushTexts(t *testing.T) {
 	p := servePushes(t)

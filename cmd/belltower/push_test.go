@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -265,4 +266,51 @@ func TestPushFromAnnouncementToBrowser(t *testing.T) {
 	require.NotEqual(t, seen["/there"].Get("Topic"), seen["/gone"].Get("Topic"))
 	require.Contains(t, seen["/there"].Get("Authorization"), "vapid t=")
 	require.NotContains(t, p.err.String(), service.URL)
+}
+
+// The command line gives a participant's link, which outlives a restart, and what
+// their browser says there is where pushes go.
+func TestPushLink(t *testing.T) {
+	arrived := make(chan struct{}, 1)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		arrived <- struct{}{}
+	}))
+	defer service.Close()
+	folder := filepath.Join(t.TempDir(), "data")
+	const public = "https://bells.example.org/sub"
+	env := []string{
+		"BELLTOWER_WEBPUSH_CONTACT=mailto:choir@example.org", "BELLTOWER_WEBPUSH_SERVICES=127.0.0.1", "BELLTOWER_OUTGOING_ALLOW=127.0.0.0/8",
+		"BELLTOWER_PUBLIC_URL=" + public,
+	}
+	p := serving(t, folder, env...)
+	event := p.does(t, 201, "POST", "/v1/events", anEvent(time.Hour, nil)).text("id")
+	ann := p.does(t, 201, "POST", "/v1/events/"+event+"/participants", aPerson(1, nil)).text("id")
+	link := func() string {
+		client := commandLine{t, []string{"BELLTOWER_URL=" + p.url, "BELLTOWER_TOKEN=" + testAdmin}}
+		require.JSONEq(t, client.asks("/v1/participants/"+ann+"/push-link"), client.does("participants", "push-link", ann, "--json"))
+		return strings.TrimSpace(client.does("participants", "push-link", ann))
+	}
+	before := link()
+	p.finish(t, syscall.SIGTERM)
+	p = serving(t, folder, env...)
+	require.Equal(t, before, link())
+	path, ok := strings.CutPrefix(before, public)
+	require.True(t, ok, before)
+
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, p.url+path, strings.NewReader(subscription(t, service.URL+"/browser")))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusNoContent, resp.StatusCode)
+	p.does(t, 202, "POST", "/v1/events/"+event+"/announcements", object{"message": "Soft shoes, please", "channels": []string{"push"}})
+	select {
+	case <-arrived:
+	case <-time.After(patience):
+		require.Fail(t, "nothing was pushed")
+	}
+	p.finish(t, syscall.SIGTERM)
+	require.NotContains(t, p.err.String(), strings.TrimPrefix(path, "/v1/push/"), "the link is a secret")
 }
