@@ -48,7 +48,7 @@ func (x *index) add(e entry, p proof) {
 	x.known.add(e.hash)
 	x.last = e.position
 	if len(x.young.links) >= x.most && x.old == nil {
-		x.old, x.young = x.young, newRun()
+		x.old, x.young = x.young, newRun(min(x.most, maxYoung))
 		select {
 		case x.due <- struct{}{}:
 		default:
@@ -108,7 +108,7 @@ func (x *index) close() error {
 		}
 		x.mu.Lock()
 		if len(x.young.links) > 0 {
-			x.old, x.young = x.young, newRun()
+			x.old, x.young = x.young, newRun(0)
 		}
 		x.mu.Unlock()
 	}

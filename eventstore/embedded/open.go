@@ -101,6 +101,7 @@ func Open(ctx context.Context, dir string, o Options) (*Log, error) {
 
 // open does what Open does once the folder is locked.
 func open(dir string, o Options) (*Log, error) {
+	syncDataOnly()
 	path := filepath.Join(dir, "events.db")
 	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {

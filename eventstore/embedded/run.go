@@ -32,7 +32,10 @@ type proof struct {
 	sum int64
 }
 
-func newRun() *run { return &run{latest: map[int64]int32{}} }
+// newRun makes one with room for so many records.
+func newRun(records int) *run {
+	return &run{links: make([]link, 0, records), latest: map[int64]int32{}}
+}
 
 func (r *run) add(e entry, p proof) {
 	l := link{e, r.latest[e.hash], true}

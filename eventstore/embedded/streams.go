@@ -66,7 +66,7 @@ func tryIndex(path string, log *sqlite.Conn, last int64, logger *slog.Logger) (*
 	if err != nil {
 		return nil, unusable(path, err)
 	}
-	x := &index{path: path, logger: logger, due: make(chan struct{}, 1), young: newRun(), most: math.MaxInt, file: file, last: file.kept.records}
+	x := &index{path: path, logger: logger, due: make(chan struct{}, 1), young: newRun(0), most: math.MaxInt, file: file, last: file.kept.records}
 	if err := x.load(log, last); err != nil {
 		return nil, errors.Join(err, file.close())
 	}
@@ -286,7 +286,7 @@ func (x *index) follow(log *sqlite.Conn, most int) error {
 			if err := x.file.take(x.young, nil); err != nil {
 				return unusable(x.path, err)
 			}
-			x.young = newRun()
+			x.young = newRun(0)
 		}
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"time"
+	"unsafe"
 
 	"zombiezen.com/go/sqlite"
 
@@ -92,7 +95,13 @@ func execute(stmt *sqlite.Stmt) error {
 // write is the goroutine that appends, until the log is closed and the queue is empty.
 func (l *Log) write(w *writer) {
 	var requests []*request
+	b := &batch{ends: map[string]int64{}}
 	for {
+		if b.appends > 1 {
+			// Callers that were just answered together are likely to append again
+			// together: those that can at once share the next sync too.
+			runtime.Gosched()
+		}
 		var closed bool
 		requests, closed = l.queue.take(requests[:0])
 		if len(requests) == 0 {
@@ -102,7 +111,7 @@ func (l *Log) write(w *writer) {
 			<-l.queue.wake
 			continue
 		}
-		b := newBatch(w, requests, l.options.Now())
+		b.begin(w, requests, l.options.Now())
 		if err := l.run(b); err != nil {
 			if w = l.recover(b, err); w == nil {
 				return
@@ -188,11 +197,14 @@ type batch struct {
 	committing bool
 }
 
-func newBatch(w *writer, requests []*request, now time.Time) *batch {
-	return &batch{
-		w: w, requests: requests, answers: make([]answer, len(requests)),
-		created: now.UnixMicro(), ends: make(map[string]int64, len(requests)),
+// begin makes b an empty batch for requests, in the room that the one before has left.
+func (b *batch) begin(w *writer, requests []*request, now time.Time) {
+	clear(b.ends)
+	*b = batch{
+		w: w, requests: requests, answers: slices.Grow(b.answers[:0], len(requests))[:len(requests)],
+		created: now.UnixMicro(), ends: b.ends, entries: b.entries[:0], proofs: b.proofs[:0],
 	}
+	clear(b.answers)
 }
 
 // add decides on request i and inserts its records. A refused request leaves no
@@ -232,8 +244,8 @@ func (b *batch) add(i int) error {
 		insert.BindInt64(4, int64(extent))
 		insert.BindBytes(5, record.ID[:])
 		insert.BindText(6, record.Type)
-		insert.BindText(7, string(record.Data))
-		insert.BindText(8, string(record.Metadata))
+		insert.BindText(7, shared(record.Data))
+		insert.BindText(8, shared(record.Metadata))
 		insert.BindInt64(9, b.created)
 		insert.BindInt64(10, proof.sum)
 		if err := execute(insert); err != nil {
@@ -247,6 +259,9 @@ func (b *batch) add(i int) error {
 	b.answers[i].position = b.w.last + int64(len(b.entries))
 	return nil
 }
+
+// shared is b as a string for as long as nobody changes b: binding copies it.
+func shared(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // the caller of Append keeps them as they are
 
 // answer tells every caller its own outcome.
 func (b *batch) answer() {

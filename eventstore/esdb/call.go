@@ -35,23 +35,28 @@ func call[T any](ctx context.Context, c *connection, l *link, do operation[T]) (
 		value T
 		err   error
 	}
-	o, w := new(outcome), c.employ(l, cancel)
-	w.jobs <- func() { o.value, o.err = guarded(called, w.alive, l.client, do) }
+	made, w := new(outcome), c.employ(l, cancel) // made is the worker's until it is done
+	w.jobs <- func() { made.value, made.err = guarded(called, w.alive, l.client, do) }
+	o, ended := outcome{}, true
 	select {
 	case <-w.done:
-		c.discharge(w)
 	case <-called.Done():
 		// What was called ends with its context, but for a client that waits for a server.
 		select {
 		case <-w.done:
-			c.discharge(w)
 		case <-time.After(10 * time.Millisecond):
-			go func() {
-				<-w.done
-				c.discharge(w)
-			}()
-			o = &outcome{err: context.Cause(called)}
+			ended = false
 		}
+	}
+	if ended {
+		o = *made
+		c.discharge(w)
+	} else {
+		o.err = context.Cause(called)
+		go func() {
+			<-w.done
+			c.discharge(w)
+		}()
 	}
 	if o.err != nil {
 		if cause := context.Cause(called); cause != nil && !errors.Is(o.err, cause) && ctx.Err() == nil {
