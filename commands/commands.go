@@ -35,9 +35,6 @@ type Caller struct {
 	CausationID   string
 	Key           *Key   // nil: not keyed
 	IfMatch       *Match // nil: unconditional
-	// Patient lets others go before: while they are under way, few of those who are
-	// patient are, each of which waits some milliseconds for them at most.
-	Patient bool
 }
 
 // Key makes a request idempotent: the same Value of the same actor on the same

@@ -35,11 +35,7 @@ func Do[T any, S State[T], V any](ctx context.Context, h *Handler, cmd Command[S
 	if h.o.Admit != nil {
 		h.o.Admit(cmd)
 	}
-	end, err := h.turn(ctx, by)
-	if err == nil {
-		err = submit[T](ctx, h, cmd.Stream(), job)
-		end()
-	}
+	err := submit[T](ctx, h, cmd.Stream(), job)
 	var refusal *aggregates.Refusal
 	if err == nil || errors.As(err, &refusal) {
 		settle(ctx, job.waitFor)
@@ -49,14 +45,6 @@ func Do[T any, S State[T], V any](ctx context.Context, h *Handler, cmd Command[S
 	}
 	answer.Revision, answer.Position, answer.Replayed, answer.Appended = job.revision, job.position, job.replayed, len(job.facts)
 	return answer, nil
-}
-
-// turn waits until a command's turn has come.
-func (h *Handler) turn(ctx context.Context, by Caller) (end func(), err error) {
-	if by.Patient {
-		return h.patience.wait(ctx)
-	}
-	return h.patience.come(), nil
 }
 
 // View shows the state of a stream as of its end; last is the revision of its

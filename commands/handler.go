@@ -61,8 +61,6 @@ type Handler struct {
 	page  int    // records that are read at once
 	saver *saver // nil: no snapshots are made
 
-	patience patience
-
 	mu      sync.Mutex
 	closed  bool
 	streams map[string]*list.Element // of *slot

@@ -34,6 +34,13 @@ func (p *planner) setAside(event string, err error) error {
 	return nil
 }
 
+// asides is how many events are left alone.
+func (p *planner) asides() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.aside)
+}
+
 // notAside gives the works that can be tried now; again says when to look anew,
 // nil where nothing is left alone.
 func (p *planner) notAside(works []work) (ready []work, again <-chan time.Time) {

@@ -75,11 +75,16 @@ func (r *Reminders) quietElsewhere(ctx context.Context, position eventstore.Posi
 // turn takes note of whether this instance plans. What it had still to plan is
 // left to whoever leads; what that one has not planned, as far as it has told,
 // is planned when leading begins.
-func (p *planner) turn() (<-chan struct{}, error) {
+func (p *planner) turn(b *beside) (<-chan struct{}, error) {
 	if p.leader == nil {
 		return nil, nil
 	}
 	changed, leads := p.leader.Changed(), p.leader.Leads()
+	if leads != p.leads { // nothing is to be planned by who doesn't lead any more
+		if err := b.wait(); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case p.table.shared() && leads:
 	case p.table.shared():

@@ -32,7 +32,7 @@ func (p *planner) planTouched(ctx context.Context, touch touches, behind bool) (
 		}
 		group.Go(func() error {
 			var left leftOut
-			err := p.planThese(groupCtx, system(event), event, slices.Collect(maps.Keys(t.participants)), &left)
+			err := p.planThese(groupCtx, event, slices.Collect(maps.Keys(t.participants)), &left)
 			if err == nil {
 				err = left.err
 			}
@@ -64,7 +64,7 @@ func (l *leftOut) note(err error) {
 }
 
 // planThese plans some participants of an event, as they are at one moment.
-func (p *planner) planThese(ctx context.Context, by commands.Caller, event string, participants []string, left *leftOut) error {
+func (p *planner) planThese(ctx context.Context, event string, participants []string, left *leftOut) error {
 	type seen struct {
 		wanted [][]events.NotificationScheduled
 		reason []string
@@ -95,12 +95,12 @@ func (p *planner) planThese(ctx context.Context, by commands.Caller, event strin
 		}
 		group.Go(func() error {
 			for _, c := range cancel {
-				if err := p.do(groupCtx, by, c, left); err != nil {
+				if err := p.do(groupCtx, c, left); err != nil {
 					return err
 				}
 			}
 			for _, c := range schedule {
-				if err := p.do(groupCtx, by, c, left); err != nil {
+				if err := p.do(groupCtx, c, left); err != nil {
 					return err
 				}
 			}
@@ -135,10 +135,8 @@ func (p *planner) promote(ctx context.Context, event string) error {
 
 // do asks for a change to a notification. One that can't be read is left out: it
 // holds up no other.
-func (p *planner) do(ctx context.Context, by commands.Caller, c commands.Command[*aggregates.Notification], left *leftOut) error {
-	by.CorrelationID = strings.TrimPrefix(c.Stream(), "notification-")
-	by.CausationID = by.CorrelationID
-	_, err := commands.Do(ctx, p.commands, c, by, nothing[*aggregates.Notification])
+func (p *planner) do(ctx context.Context, c commands.Command[*aggregates.Notification], left *leftOut) error {
+	_, err := commands.Do(ctx, p.commands, c, system(strings.TrimPrefix(c.Stream(), "notification-")), nothing[*aggregates.Notification])
 	if unreadable(err) {
 		left.note(err)
 		return nil

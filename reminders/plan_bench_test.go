@@ -33,9 +33,10 @@ type small struct {
 	n       int
 	sent    sync.Map // event → chan time.Time
 	phase   string
-	ask     map[string]*waits // until an event is scheduled
-	plan    map[string]*waits // until the reminder is planned
-	send    map[string]*waits // until the announcement, due at once, is at the provider
+	ask     map[string]*waits        // until an event is scheduled
+	plan    map[string]*waits        // until the reminder is planned
+	send    map[string]*waits        // until the announcement, due at once, is at the provider
+	used    map[string]time.Duration // of the processors, by this process, in each phase
 }
 
 // waits are how long something took each time: by the clock, and in processor time that this
@@ -105,6 +106,8 @@ func (s *small) one() {
 // during takes a phase's time, and has small events planned and sent to until it ends.
 func (s *small) during(phase string, work func() error) time.Duration {
 	s.phase = phase
+	used := processorTime()
+	defer func() { s.used[phase] += processorTime() - used }()
 	began, done := time.Now(), make(chan error, 1)
 	go func() { done <- work() }()
 	for {
@@ -119,8 +122,8 @@ func (s *small) during(phase string, work func() error) time.Duration {
 }
 
 func (s *small) report(phase string) {
-	s.b.Logf("%-9s others, ms, p50 and p99, and processor time: scheduled %v, planned %v, sent %v; %d of them",
-		phase, s.ask[phase], s.plan[phase], s.send[phase], len(s.ask[phase].clock))
+	s.b.Logf("%-9s others, ms, p50 and p99, and processor time: scheduled %v, planned %v, sent %v; %d of them; processor time in all %v",
+		phase, s.ask[phase], s.plan[phase], s.send[phase], len(s.ask[phase].clock), s.used[phase].Round(time.Millisecond))
 }
 
 // BenchmarkPlan is one event with many participants, on disk: they register, a
@@ -135,7 +138,7 @@ func BenchmarkPlan(b *testing.B) {
 	ring, err := keys.Open(ctx, dir)
 	require.NoError(b, err)
 	defer func() { require.NoError(b, ring.Close()) }()
-	s := &small{b: b, start: time.Now().Add(48 * time.Hour), ask: map[string]*waits{}, plan: map[string]*waits{}, send: map[string]*waits{}}
+	s := &small{b: b, start: time.Now().Add(48 * time.Hour), ask: map[string]*waits{}, plan: map[string]*waits{}, send: map[string]*waits{}, used: map[string]time.Duration{}}
 	channel := &scripted{}
 	channel.setAnswer(func(_ context.Context, m channels.Message, n int) channels.Result {
 		s.deliver(m)

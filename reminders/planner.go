@@ -120,35 +120,57 @@ func (p *planner) follow(ctx context.Context) error {
 	}
 	batches, failed, end := p.pump(ctx, subscription)
 	defer end()
-	next := ""
-	var turn turn
-	for {
-		turned, err := p.turn()
+	return p.goOn(ctx, batches, failed)
+}
+
+// goOn plans what comes and what is to be planned as a whole, until ctx ends.
+func (p *planner) goOn(ctx context.Context, batches <-chan eventstore.Batch, failed <-chan error) error {
+	ctx, stop := context.WithCancel(ctx)
+	var large beside
+	defer func() {
+		stop()
+		_ = large.wait() // what it came to is begun with again
+	}()
+	for next := ""; ; {
+		if err := large.look(); err != nil {
+			return err
+		}
+		turned, err := p.turn(&large)
 		if err != nil {
 			return fmt.Errorf("keep who plans: %w", err)
 		}
-		works, err := p.table.nextWork(next, abreast)
+		most := abreast + len(large.large) + p.asides()
+		works, err := p.table.nextWork(next, most)
 		if err != nil {
 			return fmt.Errorf("read what is to be planned: %w", err)
 		}
+		all := len(works) < most
 		if len(works) > 0 {
 			next = works[len(works)-1].event
 		}
 		works, again := p.notAside(works)
-		if len(works) > 0 {
-			select {
-			case b := <-batches:
-				err = p.take(ctx, b)
-			default:
-			}
-			if err == nil {
-				err = p.slices(ctx, turn.next(works))
-			}
-		} else {
+		fresh, begun := large.part(works, all)
+		took := false
+		select {
+		case b := <-batches:
+			took, err = true, p.take(ctx, b)
+		default:
+		}
+		if err == nil && len(begun) > 0 && large.may(took) {
+			large.begin(begun, func(works []work) error { return p.slices(ctx, works) })
+		}
+		switch {
+		case err != nil:
+		case len(fresh) > 0:
+			err = p.slices(ctx, fresh)
+		case took || !all:
+		default:
 			select {
 			case b := <-batches:
 				err = p.take(ctx, b)
 			case err = <-failed:
+			case err = <-large.done:
+				err = large.ended(err)
 			case <-again:
 			case <-turned:
 			case <-ctx.Done():

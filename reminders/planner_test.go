@@ -89,6 +89,45 @@ func TestPlannedInSlices(t *testing.T) {
 	}, slowly)
 }
 
+// While a slice of a large event takes as long as it likes, others are planned.
+func TestSliceUnderWayHoldsUpNobody(t *testing.T) {
+	var release chan struct{}
+	stuck := func(w *world) {
+		w.wrap = func(s eventstore.Store) eventstore.Store {
+			return held{s, func(stream string, records []eventstore.NewRecord) <-chan struct{} {
+				if strings.HasPrefix(stream, "notification-") && strings.Contains(string(records[0].Data), `"`+eventID+`"`) {
+					return release
+				}
+				return nil
+			}}
+		}
+	}
+	inWorld(t, func(t *testing.T, w *world) {
+		release = make(chan struct{})
+		w.event(2*time.Hour, 0)
+		for i := range 3 * sliceSize {
+			w.register(fmt.Sprint("p", i))
+		}
+		synctest.Wait()
+		w.reminder("r", 60) // its first slice is as one of a small event
+		for range sliceSize {
+			release <- struct{}{}
+		}
+		synctest.Wait()
+		require.Len(t, w.planning(), 1)
+		w.another("other", 3*time.Hour)
+		synctest.Wait()
+		open, err := w.r.table.openOf(t.Context(), "other", "other-p")
+		require.NoError(t, err)
+		require.Len(t, open, 1)
+		require.Len(t, w.planning(), 1, "the large one isn't done")
+		close(release)
+		synctest.Wait()
+		require.Empty(t, w.planning())
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 3*sliceSize + 1}, w.statuses())
+	}, stuck)
+}
+
 // startsAt is when the event starts.
 func (w *world) startsAt() time.Time {
 	start, err := commands.View(context.Background(), w.handler, commands.EventStream(eventID), func(e *aggregates.Event, _ int64) time.Time { return e.StartTime })

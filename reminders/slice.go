@@ -19,42 +19,17 @@ func (p *planner) slices(ctx context.Context, works []work) error {
 	return group.Wait()
 }
 
-// turns is how often events that have just come are planned before those that
-// are in the middle of it have a turn too.
-const turns = 4
-
-// next chooses the works of a turn: those that have just come, as most of them
-// are done in it, and now and then the others.
-func (t *turn) next(works []work) []work {
-	var fresh []work
-	for _, w := range works {
-		if w.fresh() {
-			fresh = append(fresh, w)
-		}
-	}
-	if t.n++; len(fresh) == 0 || t.n >= turns {
-		t.n = 0
-		return works
-	}
-	return fresh
-}
-
-// turn counts the turns since all works had one.
-type turn struct{ n int }
-
 // slice does the next part of the work on one event. Where it had to leave
 // something out, it says so, and the event is begun with again at its end.
 func (p *planner) slice(ctx context.Context, w work) error {
 	var finished bool
 	var left leftOut
 	var err error
-	by := system(w.event)
-	by.Patient = !w.fresh() // most events are planned in one go
 	if !w.checked {
-		err = p.checkSlice(ctx, by, &w, &left)
+		err = p.checkSlice(ctx, &w, &left)
 	}
-	if err == nil && w.checked {
-		finished, err = p.rosterSlice(ctx, by, &w, &left)
+	if err == nil && w.checked { // a small event is planned in one go
+		finished, err = p.rosterSlice(ctx, &w, &left)
 	}
 	if err != nil {
 		return err
@@ -82,7 +57,7 @@ func (p *planner) slice(ctx context.Context, w work) error {
 }
 
 // checkSlice cancels what is scheduled and no longer wanted.
-func (p *planner) checkSlice(ctx context.Context, by commands.Caller, w *work, left *leftOut) error {
+func (p *planner) checkSlice(ctx context.Context, w *work, left *leftOut) error {
 	rows, err := p.table.openAfter(ctx, *w, sliceSize)
 	if err != nil {
 		return fmt.Errorf("read what is open: %w", err)
@@ -107,13 +82,13 @@ func (p *planner) checkSlice(ctx context.Context, by commands.Caller, w *work, l
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for _, c := range cancel {
-		group.Go(func() error { return p.do(groupCtx, by, c, left) })
+		group.Go(func() error { return p.do(groupCtx, c, left) })
 	}
 	return group.Wait()
 }
 
 // rosterSlice schedules what is wanted and not scheduled yet.
-func (p *planner) rosterSlice(ctx context.Context, by commands.Caller, w *work, left *leftOut) (finished bool, err error) {
+func (p *planner) rosterSlice(ctx context.Context, w *work, left *leftOut) (finished bool, err error) {
 	type seen struct {
 		ids     []string
 		next    int
@@ -133,7 +108,7 @@ func (p *planner) rosterSlice(ctx context.Context, by commands.Caller, w *work, 
 	if err != nil {
 		return false, err
 	}
-	if err := p.planThese(ctx, by, w.event, now.ids, left); err != nil {
+	if err := p.planThese(ctx, w.event, now.ids, left); err != nil {
 		return false, err
 	}
 	if finished = len(now.ids) < sliceSize; finished {
