@@ -21,6 +21,7 @@ func (s *sender) record(ctx context.Context, l *lane, n aggregates.Notification,
 		f.Overtaken = overtaken
 		return s.conclude(ctx, n, commands.RecordSent{Fact: f}, wasSent)
 	case channels.Rejected, channels.Gone, channels.OptedOut:
+		s.suppress(ctx, l, n, m.To, r)
 		return s.giveUp(ctx, n, events.FailedRejected, said)
 	case channels.Unknown:
 		if l.HoldUnknown {

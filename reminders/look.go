@@ -71,6 +71,9 @@ func (s *sender) look(ctx context.Context, l *lane, n aggregates.Notification) (
 	if !now.wanted {
 		return rendered{}, now.reason, errors.New("not wanted any more")
 	}
+	if err := s.maySend(ctx, l, now.message.To); err != nil {
+		return rendered{}, "", err
+	}
 	text, err := aggregates.RenderTemplate(now.template, now.bindings)
 	if err != nil {
 		return rendered{}, "", fmt.Errorf("%w: %w", errUnrenderable, err)
