@@ -92,7 +92,7 @@ func (s *server) readReceipts(c *call) ([]byte, error) {
 }
 
 func (s *server) refuseReceipts(c *call, provider string, err error) error {
-	p := errInternal
+	var p *problem
 	switch {
 	case errors.Is(err, channels.ErrForged):
 		p = errForgedReceipt

@@ -260,3 +260,59 @@ func TestAddressesAreSuppressed(t *testing.T) {
 	}
 	require.False(t, bytes.Contains([]byte(a.logs.String()), []byte(number)))
 }
+
+func TestSuppressionsByHand(t *testing.T) {
+	a := newAPI(t)
+	ann := object{"kind": "email", "address": "Ann@Example.org"}
+	ask := func(what string, body object) object {
+		return a.post("/v1/suppressions"+what, body).is(http.StatusOK)
+	}
+	before := a.facts()
+	none := ask("/lookup", ann)
+	require.Equal(t, []any{false, nil, nil, -1.0, "A***@Example.org"}, []any{none["suppressed"], none["reason"], none["since"], none["revision"], none["to"]})
+	require.Equal(t, false, ask("/release", ann)["suppressed"])
+	require.Equal(t, before, a.facts())
+
+	now := ask("", ann)
+	require.Equal(t, []any{true, "by_hand", none["id"], 0.0}, []any{now["suppressed"], now["reason"], now["id"], now["revision"]})
+	require.Equal(t, now, ask("", with(ann, object{"address": "ann@EXAMPLE.ORG"})), "the same address, and nothing changes")
+	reason, err := a.commands.Suppressed(t.Context(), aggregates.EmailAddress, "ann@example.org")
+	require.NoError(t, err)
+	require.Equal(t, "by_hand", reason)
+	a.tell(channels.Receipt{News: channels.StartAsked, Kind: channels.Email, To: "ann@example.org", At: start}).is(http.StatusNoContent)
+	require.Equal(t, true, ask("/lookup", ann)["suppressed"], "its owner's word doesn't take it back")
+	require.Equal(t, false, ask("/release", ann)["suppressed"])
+
+	a.tell(channels.Receipt{ID: "1", News: channels.StopAsked, Kind: channels.Phone, To: "+15005550009", Code: "STOP"}).is(http.StatusNoContent)
+	told := ask("/lookup", object{"kind": "phone", "address": "+1 500 555 0009"})
+	require.Equal(t, []any{true, "stop", "carrier", "STOP", "+15*****09"}, []any{told["suppressed"], told["reason"], told["provider"], told["code"], told["to"]})
+	require.Equal(t, false, ask("/release", object{"kind": "phone", "address": "+15005550009"})["suppressed"])
+
+	keyed := request{method: "POST", path: "/v1/suppressions", body: ann, header: map[string]string{"Idempotency-Key": "k"}}
+	first := a.do(keyed)
+	first.is(http.StatusOK)
+	ask("/release", ann)
+	again := a.do(keyed)
+	require.Equal(t, first.is(http.StatusOK), again.is(http.StatusOK))
+	require.Equal(t, "true", again.header.Get("Idempotent-Replayed"))
+	require.Equal(t, false, ask("/lookup", ann)["suppressed"])
+
+	for _, what := range []string{"", "/lookup", "/release"} {
+		for name, c := range map[string]struct {
+			body object
+			want []string
+		}{
+			"no e-mail": {object{"kind": "email", "address": "ann"}, []string{"address invalid_address"}},
+			"no number": {object{"kind": "phone", "address": "ann@example.org"}, []string{"address invalid_address"}},
+			"nothing":   {object{"kind": "push_token", "address": ""}, []string{"address invalid_address"}},
+		} {
+			require.Equal(t, c.want, a.post("/v1/suppressions"+what, c.body).faults(http.StatusUnprocessableEntity), name)
+		}
+		wrong := request{method: "POST", path: "/v1/suppressions" + what, body: object{"kind": "fax", "address": "1"}, wrong: true}
+		require.Equal(t, []string{"kind unknown_kind"}, a.do(wrong).faults(http.StatusUnprocessableEntity))
+		wrong.body = object{"kind": "email", "address": "ann@example.org", "why": "x"}
+		a.do(wrong).is(http.StatusBadRequest)
+		a.as("").do(request{method: "POST", path: "/v1/suppressions" + what, body: ann, wrong: true}).refused(http.StatusUnauthorized, "unauthorized")
+	}
+	require.NotContains(t, a.logs.String(), "ann@")
+}

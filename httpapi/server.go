@@ -137,6 +137,9 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/v1/push/worker.js", handle: s.getPushFile, open: true},
 
 		{method: "POST", path: ReceiptsPath + "{provider}", handle: s.postReceipts, open: true},
+		{method: "POST", path: "/v1/suppressions", handle: s.postSuppression},
+		{method: "POST", path: "/v1/suppressions/lookup", handle: s.postSuppressionLookup},
+		{method: "POST", path: "/v1/suppressions/release", handle: s.postSuppressionRelease},
 
 		{method: "POST", path: "/v1/events/{id}/reminders", handle: s.postReminder},
 		{method: "GET", path: "/v1/events/{id}/reminders", query: true, handle: s.getReminders},

@@ -22,6 +22,7 @@ func (s *sender) record(ctx context.Context, c *carrier, n aggregates.Notificati
 		f.Overtaken = overtaken
 		return s.conclude(ctx, n, commands.RecordSent{Fact: f}, wasSent)
 	case channels.Rejected, channels.Gone, channels.OptedOut:
+		s.suppress(ctx, c, n, a.message.To, r)
 		return s.giveUp(ctx, n, events.FailedRejected, said)
 	case channels.Unknown:
 		if c.HoldUnknown && c.finder() == nil {

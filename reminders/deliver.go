@@ -203,6 +203,8 @@ func (s *sender) unsent(ctx context.Context, n aggregates.Notification, reason s
 	switch {
 	case reason != "":
 		return s.conclude(ctx, n, commands.CancelClaimed{NotificationID: n.ID, Attempt: n.Attempts, Boot: s.boot, Reason: reason}, wasDropped)
+	case errors.Is(err, errSuppressed):
+		return s.giveUp(ctx, n, events.FailedSuppressed, err.Error())
 	case errors.Is(err, errUnrenderable):
 		return s.giveUp(ctx, n, events.FailedUnrenderable, err.Error())
 	}

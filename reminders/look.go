@@ -61,6 +61,9 @@ func (s *sender) look(ctx context.Context, c *carrier, n aggregates.Notification
 	if !now.wanted {
 		return rendered{}, now.reason, errors.New("not wanted any more")
 	}
+	if err := s.maySend(ctx, c, now.message.To); err != nil {
+		return rendered{}, "", err
+	}
 	message, err := now.render()
 	if err != nil {
 		return rendered{}, "", err

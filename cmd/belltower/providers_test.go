@@ -108,6 +108,7 @@ func TestSendGridSettings(t *testing.T) {
 		"an empty file":    {map[string]string{"BELLTOWER_SENDGRID_KEY_FILE": written(t, "key", "\n")}, "is empty"},
 		"two keys":         {map[string]string{"BELLTOWER_SENDGRID_KEY_FILE": written(t, "key", hidden+"\n"+hidden+"\n")}, "more than one line"},
 		"another file":     {map[string]string{"BELLTOWER_SENDGRID_KEY_FILE": written(t, "key", hidden+"\x00\x01")}, "characters in it that no secret has"},
+		"a key of events":  {map[string]string{"BELLTOWER_SENDGRID_RECEIPTS_KEY": "AAAA"}, "--sendgrid-receipts-key (BELLTOWER_SENDGRID_RECEIPTS_KEY): it is no public key"},
 		"no key":           {map[string]string{"BELLTOWER_SENDGRID_KEY_FILE": ""}, "--sendgrid-from (BELLTOWER_SENDGRID_FROM): it is for what isn't set: --sendgrid-key-file"},
 		"unencrypted":      {map[string]string{"BELLTOWER_SENDGRID_URL": "http://api.sendgrid.com"}, "--sendgrid-url (BELLTOWER_SENDGRID_URL): it is not https"},
 		"inside":           {map[string]string{"BELLTOWER_SENDGRID_URL": "https://10.0.0.1"}, "its address is none that may be called"},

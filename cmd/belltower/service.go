@@ -126,7 +126,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	v.server = httpapi.Server(httpapi.New(httpapi.Options{
 		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Rebuilder: rebuilder, Channels: names(v.channels),
 		Tokens: append([]httpapi.Token{{Name: httpapi.AdminName, Value: v.token}}, s.tokens...),
-		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: optOut.read, TimeZones: v.zones,
+		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: optOut.read, Receivers: receivers(v.channels), TimeZones: v.zones,
 		WebPush: s.providers.webPush.page(pushes),
 	}))
 	if s.esdb.listen != "" {

@@ -54,7 +54,7 @@ func (s *settings) flags() []setting {
 		{"esdb-tls-key", "BELLTOWER_ESDB_TLS_KEY", "", "file of the certificate's key", &s.esdb.key},
 		{"read-models", "BELLTOWER_READ_MODELS", "sqlite", "where read models are kept: sqlite, in the data folder, postgres://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE; set one with a password by the variable", &s.readModels},
 		{"phone-region", "BELLTOWER_PHONE_REGION", "", "ISO 3166 region that phone numbers without + are read in (default: they are refused)", &s.phoneRegion},
-		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages (default: no links)", &s.publicURL},
+		{"public-url", "BELLTOWER_PUBLIC_URL", "", "address under which participants reach Belltower, for links in messages and for what providers tell (default: no links, and Twilio tells nothing)", &s.publicURL},
 		{"tzdata", "BELLTOWER_TZDATA", "", "folder or zip file of time zones (default: the newer ones of the system's and those linked in)", &s.zones},
 		{"pprof", "BELLTOWER_PPROF", "", "loopback address for profiles of the running process (net/http/pprof), HOST:PORT (default: none)", &s.pprof},
 	}, s.providers.flags()...)

@@ -40,7 +40,9 @@ func (s *settings) checkTwilio() error {
 	if err := s.providers.client.CheckURL(w.url); err != nil {
 		return s.refuse("twilio-url", "%w", err)
 	}
-	channel, err := sms.NewTwilio(sms.Options{URL: w.url, Account: w.account, Token: token, From: w.from, MaxSegments: segments, Client: s.providers.client})
+	channel, err := sms.NewTwilio(sms.Options{
+		URL: w.url, Account: w.account, Token: token, From: w.from, MaxSegments: segments, Receipts: s.receiptsURL("twilio"), Client: s.providers.client,
+	})
 	if err != nil {
 		return s.refuse("twilio-account", "%w", err)
 	}

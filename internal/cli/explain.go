@@ -170,7 +170,7 @@ var reasons = map[string]string{
 	"rejected":           "the provider refused it for good",
 	"attempts_exhausted": "it was tried as often as is allowed",
 	"bounced":            "the provider reported that it can't be delivered",
-	"suppressed":         "nothing is sent to its address, see belltower suppressions list",
+	"suppressed":         "nothing is sent to its address, until it is released by POST /v1/suppressions/release",
 	"unrenderable":       "its text could not be made from the template",
 	"temporary":          "not taken for now",
 	"rate_limited":       "the provider wants fewer at a time",
