@@ -51,9 +51,9 @@ func TestLimitSettings(t *testing.T) {
 func TestSeveralProvidersOfEMail(t *testing.T) {
 	right := bothMailers(t)
 	refuses(t, right, map[string]refusal{
-		"no order":  {map[string]string{"BELLTOWER_EMAIL_PROVIDERS": ""}, "email is carried by smtp already: choose one, or name both in --email-providers, such as smtp,sendgrid"},
-		"half":      {map[string]string{"BELLTOWER_EMAIL_PROVIDERS": "smtp"}, "sendgrid is set up and not named"},
-		"twice":     {map[string]string{"BELLTOWER_EMAIL_PROVIDERS": "smtp,sendgrid,smtp"}, `"smtp" comes twice`},
+		"no order":   {map[string]string{"BELLTOWER_EMAIL_PROVIDERS": ""}, "email is carried by smtp already: choose one, or name both in --email-providers, such as smtp,sendgrid"},
+		"half":       {map[string]string{"BELLTOWER_EMAIL_PROVIDERS": "smtp"}, "sendgrid is set up and not named"},
+		"twice":      {map[string]string{"BELLTOWER_EMAIL_PROVIDERS": "smtp,sendgrid,smtp"}, `"smtp" comes twice`},
 		"a stranger": {map[string]string{"BELLTOWER_EMAIL_PROVIDERS": "smtp,sendgrid,ses"}, `"ses" carries no e-mail`},
 	})
 	for order, want := range map[string][]string{"sendgrid,smtp": {"sendgrid", "smtp"}, "smtp,sendgrid": {"smtp", "sendgrid"}} {
