@@ -103,7 +103,7 @@ func TestAnOpenCircuitIsGoneAround(t *testing.T) {
 		before := len(w.push.deliveries())
 		w.announce("a")
 		at(time.Hour + 12*time.Minute)
-		require.Equal(t, before, len(w.push.deliveries()), "the first one is back") //nolint:testifylint // a list of so many is no help
+		require.Equal(t, before, len(w.push.deliveries()), "the first one is back")
 	}, twoProviders(false), func(w *world) {
 		tune := w.tune
 		w.tune = func(all []channels.Registration) { tune(all); all[0].Workers = 4 }
