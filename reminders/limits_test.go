@@ -28,16 +28,6 @@ func (w *world) announce(id string) {
 	do(w, commands.Announce{EventID: eventID, AnnouncementID: id, Fields: aggregates.AnnouncementFields{Message: id}})
 }
 
-// within counts what was given to a channel before a time after noon.
-func (c *scripted) within(d time.Duration) (n int) {
-	for _, at := range c.times() {
-		if at < d {
-			n++
-		}
-	}
-	return n
-}
-
 // A provider's rate is shared by its channels in turn: a long queue on one doesn't
 // keep another from it.
 func TestChannelsShareTheirProvidersRateInTurn(t *testing.T) {
