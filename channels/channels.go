@@ -17,7 +17,7 @@ type Outcome uint8
 const (
 	Unknown  Outcome = iota // it may have been taken: settle it, never resend it blindly
 	Accepted                // the provider took it
-	Later                   // certainly not taken; not before Result.NotBefore
+	Later                   // certainly not taken, or a repeat does no harm as its receiver knows the id; not before Result.NotBefore
 	Rejected                // this message never; the address is fine
 	Gone                    // this address never again
 	OptedOut                // the person said stop

@@ -39,6 +39,7 @@ type world struct {
 	sms       *scripted
 	push      *scripted
 	tune      func([]channels.Registration)
+	more      []channels.Registration // behind those
 	audited   bool
 	leader    Leader
 	drain     time.Duration
@@ -113,7 +114,7 @@ func (w *world) registrations() []channels.Registration {
 		{Name: "push", Kind: channels.Push, Channel: w.push, Timeout: 5 * time.Second},
 	}
 	w.tune(all)
-	return all
+	return append(all, w.more...)
 }
 
 // start opens everything and runs it.

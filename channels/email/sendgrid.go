@@ -174,7 +174,7 @@ func (s *SendGrid) read(a outgoing.Answer) channels.Result {
 		http.StatusUnavailableForLegalReasons: // the account's data belong into another region
 		return channels.Result{Outcome: channels.Broken}
 	case http.StatusTooManyRequests:
-		return channels.Result{Outcome: channels.Later, NotBefore: s.reset(a)}
+		return channels.Result{Outcome: channels.Later, NotBefore: s.reset(a), Scope: channels.SameProvider}
 	case http.StatusServiceUnavailable: // documented as "the API is not available"
 		return channels.Result{Outcome: channels.Later, NotBefore: outgoing.RetryAfter(a, s.o.Now())}
 	}

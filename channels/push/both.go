@@ -29,6 +29,14 @@ func (b Both) carrier(m channels.Message) carrier {
 // Check refuses what the one whom the message is for can't take.
 func (b Both) Check(m channels.Message) error { return b.carrier(m).Check(m) }
 
+// Endpoint names the push service of a browser, or FCM's server.
+func (b Both) Endpoint(to string) string {
+	if isSubscription(to) {
+		return b.Browsers.Endpoint(to)
+	}
+	return b.Apps.Server()
+}
+
 // Send makes one attempt.
 func (b Both) Send(ctx context.Context, m channels.Message) channels.Result {
 	return b.carrier(m).Send(ctx, m)

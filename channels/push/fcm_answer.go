@@ -66,7 +66,7 @@ func readFCM(a outgoing.Answer, now time.Time) channels.Result {
 		a.Redirects(): // not FCM
 		result.Outcome = channels.Broken
 	case status == http.StatusTooManyRequests:
-		result.Outcome, result.NotBefore = channels.Later, outgoing.RetryAfter(a, now)
+		result.Outcome, result.NotBefore, result.Scope = channels.Later, outgoing.RetryAfter(a, now), channels.SameEndpoint
 		if result.NotBefore.IsZero() {
 			result.NotBefore = now.Add(quotaWait)
 		}

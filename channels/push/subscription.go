@@ -68,6 +68,16 @@ func readSubscription(text string) (subscription, error) {
 	return subscription{endpoint, key, auth}, nil
 }
 
+// Endpoint names the push service that a browser's subscription is at: each fails
+// by itself.
+func (w *WebPush) Endpoint(to string) string {
+	s, err := readSubscription(to)
+	if err != nil {
+		return ""
+	}
+	return s.endpoint.Host
+}
+
 // origin is the endpoint's (RFC 6454), which names the push service.
 func (s subscription) origin() string {
 	host := s.endpoint.Host

@@ -253,7 +253,7 @@ func readService(a outgoing.Answer, now time.Time) channels.Result {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		result.Outcome = channels.Broken
 	case status == http.StatusTooManyRequests, status >= 500:
-		result.Outcome, result.NotBefore = channels.Later, outgoing.RetryAfter(a, now)
+		result.Outcome, result.NotBefore, result.Scope = channels.Later, outgoing.RetryAfter(a, now), channels.SameEndpoint
 	}
 	return result
 }

@@ -123,7 +123,7 @@ func readAPI(a outgoing.Answer) channels.Result {
 		result.Outcome = channels.Rejected
 	}
 	if result.Outcome == channels.Later {
-		result.NotBefore = outgoing.RetryAfter(a, time.Now())
+		result.NotBefore, result.Scope = outgoing.RetryAfter(a, time.Now()), channels.SameEndpoint
 	}
 	return result // else Unknown: it may have been done
 }

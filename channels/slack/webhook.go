@@ -74,7 +74,7 @@ func readWebhook(a outgoing.Answer) channels.Result {
 	case status == http.StatusNotFound, status == http.StatusGone: // no_service, channel_is_archived
 		result.Outcome = channels.Gone
 	case status == http.StatusTooManyRequests:
-		result.Outcome, result.NotBefore = channels.Later, outgoing.RetryAfter(a, time.Now())
+		result.Outcome, result.NotBefore, result.Scope = channels.Later, outgoing.RetryAfter(a, time.Now()), channels.SameEndpoint
 	}
 	return result // else Unknown: it may have been taken
 }

@@ -183,7 +183,7 @@ func (t *Twilio) read(a outgoing.Answer) channels.Result {
 	case a.Status == http.StatusCreated:
 		return channels.Result{Outcome: channels.Accepted, Ref: outgoing.Ref(body.SID)}
 	case a.Status == http.StatusTooManyRequests: // documented as never processed
-		result.Outcome, result.NotBefore = channels.Later, outgoing.RetryAfter(a, t.o.Now())
+		result.Outcome, result.NotBefore, result.Scope = channels.Later, outgoing.RetryAfter(a, t.o.Now()), channels.SameProvider
 	case a.Status == http.StatusBadRequest:
 		result.Outcome = channels.Rejected
 		if known, ok := outcomes[body.Code]; ok {

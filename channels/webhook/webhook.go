@@ -52,6 +52,14 @@ func New(o Options) (*Channel, error) {
 	return c, nil
 }
 
+// Backoff is how long to wait after each attempt that failed, as Standard Webhooks
+// recommends; the first attempt is made at once, and ten are made in all.
+func Backoff() []time.Duration {
+	return []time.Duration{
+		5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+	}
+}
+
 // Server names who is called, for people.
 func (c *Channel) Server() string { return outgoing.Host(c.o.URL) }
 
@@ -154,5 +162,5 @@ func (c *Channel) read(a outgoing.Answer) channels.Result {
 	case a.Status == http.StatusGone:
 		return channels.Result{Outcome: channels.Gone}
 	}
-	return channels.Result{Outcome: channels.Later, NotBefore: outgoing.RetryAfter(a, c.o.Now())}
+	return channels.Result{Outcome: channels.Later, NotBefore: outgoing.RetryAfter(a, c.o.Now()), Scope: channels.SameEndpoint}
 }

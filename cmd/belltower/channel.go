@@ -33,7 +33,8 @@ func channelTestCommand(env []string, o output) *cobra.Command {
 		Short: "Send one message, and say exactly what the provider answered",
 		Long: "Sends one message over a channel, as serve would with the same settings, and says\n" +
 			"exactly what the provider answered. No data folder is needed, but for the key of web\n" +
-			"push, and nothing is kept.\n\n" +
+			"push, and nothing is kept. Where several carry a channel it is the first; CHANNEL/PROVIDER\n" +
+			"names another, such as email/smtp.\n\n" +
 			"  belltower channel test email someone@example.org",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
@@ -71,8 +72,8 @@ var outcomeWords = map[channels.Outcome]string{
 func testChannel(ctx context.Context, s settings, name, to string, out *terminal.Lines) error {
 	registered := register(out, s)
 	var channel *channels.Registration
-	for i := range registered {
-		if registered[i].Name == name {
+	for i, r := range registered { // the first one where several carry it and none is named
+		if channel == nil && (r.Name == name || r.Name+"/"+r.Provider == name) {
 			channel = &registered[i]
 		}
 	}
@@ -81,7 +82,7 @@ func testChannel(ctx context.Context, s settings, name, to string, out *terminal
 	}
 	now := time.Now()
 	m := channels.Message{
-		ID: uuid.NewString(), Channel: name, Attempt: 1, To: to, Subject: "Test message from Belltower",
+		ID: uuid.NewString(), Channel: channel.Name, Attempt: 1, To: to, Subject: "Test message from Belltower",
 		Text: "This is a test. Belltower can send you messages.", Due: now, Expires: now.Add(time.Hour),
 	}
 	if err := channel.Channel.Check(m); err != nil {

@@ -28,6 +28,7 @@ type providerSettings struct {
 	webPush  webPushSettings
 	slack    slackSettings
 	webhook  webhookSettings
+	limits   limitSettings
 
 	// What check has made of them.
 	client     *outgoing.Client
@@ -35,7 +36,7 @@ type providerSettings struct {
 }
 
 func (p *providerSettings) flags() []setting {
-	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.fcm.flags(), p.webPush.flags(), p.slack.flags(), p.webhook.flags(), []setting{
+	return slices.Concat(p.smtp.flags(), p.sendgrid.flags(), p.twilio.flags(), p.fcm.flags(), p.webPush.flags(), p.slack.flags(), p.webhook.flags(), p.limits.flags(), []setting{
 		{"outgoing-allow", "BELLTOWER_OUTGOING_ALLOW", "", "private networks that providers may be called in, also without TLS, such as 127.0.0.0/8,10.1.0.0/16 (default: none)", &p.allow},
 	})
 }
@@ -64,14 +65,15 @@ func (s *settings) checkProviders(env map[string]string) error {
 			return err
 		}
 	}
-	return nil
+	return s.checkLimits()
 }
 
-// provide registers who carries a channel; flag is the setting that names them.
+// provide registers who carries a channel; flag is the setting that names them. Of
+// several who carry e-mail, --email-providers gives the order.
 func (s *settings) provide(flag string, r channels.Registration) error {
 	for _, other := range s.providers.registered {
-		if other.Name == r.Name {
-			return s.refuse(flag, "%s is carried by %s already: choose one", r.Name, other.Provider)
+		if other.Name == r.Name && (r.Name != "email" || s.providers.limits.order == "") {
+			return s.refuse(flag, "%s is carried by %s already: choose one%s", r.Name, other.Provider, s.orderHint(r.Name, other.Provider, r.Provider))
 		}
 	}
 	s.providers.registered = append(s.providers.registered, r)
@@ -138,19 +140,32 @@ func (s *settings) readFile(flag, path string) ([]byte, error) {
 func register(out io.Writer, s settings) []channels.Registration {
 	c := console.New(out)
 	all := []channels.Registration{
-		{Name: "email", Kind: channels.Email, Provider: "console", Channel: c},
-		{Name: "sms", Kind: channels.Phone, Provider: "console", Channel: c},
-		{Name: "push", Kind: channels.Push, Provider: "console", Channel: c},
+		{Name: "email", Kind: channels.Email, Provider: consoleProvider, Channel: c},
+		{Name: "sms", Kind: channels.Phone, Provider: consoleProvider, Channel: c},
+		{Name: "push", Kind: channels.Push, Provider: consoleProvider, Channel: c},
 	}
 	for _, r := range s.providers.registered {
-		if i := slices.IndexFunc(all, func(other channels.Registration) bool { return other.Name == r.Name }); i >= 0 {
+		i := slices.IndexFunc(all, func(other channels.Registration) bool {
+			return other.Name == r.Name && other.Provider == consoleProvider
+		})
+		if i >= 0 {
 			all[i] = r
-		} else {
-			all = append(all, r)
+			continue
 		}
+		// Behind those of the same channel, in the order in which they are to be tried.
+		last := len(all)
+		for j, other := range all {
+			if other.Name == r.Name {
+				last = j + 1
+			}
+		}
+		all = slices.Insert(all, last, r)
 	}
-	return all
+	return s.providers.limits.apply(all)
 }
+
+// consoleProvider is who carries what nobody else does.
+const consoleProvider = "console"
 
 // connected is a channel that can name the server it sends through.
 type connected interface{ Server() string }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -191,10 +192,12 @@ func (v *service) admit(s settings) (err error) {
 	return err
 }
 
-func names(registered []channels.Registration) []string {
-	all := make([]string, len(registered))
-	for i, r := range registered {
-		all[i] = r.Name
+// names are those of the channels, each once.
+func names(registered []channels.Registration) (all []string) {
+	for _, r := range registered {
+		if !slices.Contains(all, r.Name) {
+			all = append(all, r.Name)
+		}
 	}
 	return all
 }

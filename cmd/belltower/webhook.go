@@ -41,5 +41,7 @@ func (s *settings) checkWebhook() error {
 	if err != nil {
 		return s.refuse("webhook-url", "%w", err)
 	}
-	return s.provide("webhook-url", channels.Registration{Name: "webhook", Kind: channels.Email, Provider: "webhook", Channel: channel, Timeout: providerTimeout})
+	return s.provide("webhook-url", channels.Registration{
+		Name: "webhook", Kind: channels.Email, Provider: "webhook", Channel: channel, Timeout: providerTimeout, Backoff: webhook.Backoff(),
+	})
 }

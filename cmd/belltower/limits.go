@@ -1,0 +1,160 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/belltower/belltower/channels"
+)
+
+// limitSettings say how much is sent at a time, and by whom first.
+type limitSettings struct {
+	order, channels, providers, recipients string
+
+	// What check has made of them.
+	perChannel, perProvider map[string]float64
+	spacing                 map[string]time.Duration
+}
+
+func (l *limitSettings) flags() []setting {
+	return []setting{
+		{"email-providers", "BELLTOWER_EMAIL_PROVIDERS", "", "who carries e-mail, in order, where several are set: sendgrid,smtp; the next one where one certainly hasn't taken a mail (default: only one may be set)", &l.order},
+		{"channel-per-second", "BELLTOWER_CHANNEL_PER_SECOND", "", "most messages a second on a channel: email=50,sms=10 (default: no bound but slack=1)", &l.channels},
+		{"provider-per-second", "BELLTOWER_PROVIDER_PER_SECOND", "", "most messages a second through a provider, on all its channels: twilio=10 (default: no bound)", &l.providers},
+		{"recipient-interval", "BELLTOWER_RECIPIENT_INTERVAL", "", "how long one address is left alone after a message on a channel: sms=30s (default: not at all)", &l.recipients},
+	}
+}
+
+// Bounds of what may be set.
+const (
+	maxPerSecond         = 100_000
+	minPerSecond         = 0.001
+	maxRecipientInterval = 24 * time.Hour
+)
+
+// checkLimits reads the limits, once it is known who carries what.
+func (s *settings) checkLimits() (err error) {
+	l := &s.providers.limits
+	if err := s.checkOrder(); err != nil {
+		return err
+	}
+	all, carried := []string{"email", "sms", "push"}, []string{consoleProvider}
+	for _, r := range s.providers.registered {
+		all, carried = append(all, r.Name), append(carried, r.Provider)
+	}
+	if l.perChannel, err = rates(s, "channel-per-second", l.channels, all); err != nil {
+		return err
+	}
+	if l.perProvider, err = rates(s, "provider-per-second", l.providers, carried); err != nil {
+		return err
+	}
+	given, err := s.pairs("recipient-interval", l.recipients, all)
+	if err != nil {
+		return err
+	}
+	l.spacing = map[string]time.Duration{}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		every, err := time.ParseDuration(given[name])
+		if err != nil || every <= 0 || every > maxRecipientInterval {
+			return s.refuse("recipient-interval", "%q is not a time such as 30s, up to %v", given[name], maxRecipientInterval)
+		}
+		l.spacing[name] = every
+	}
+	return nil
+}
+
+func rates(s *settings, flag, text string, known []string) (map[string]float64, error) {
+	given, err := s.pairs(flag, text, known)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]float64{}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		n, err := strconv.ParseFloat(given[name], 64)
+		if err != nil || !(n >= minPerSecond && n <= maxPerSecond) { // nor NaN
+			return nil, s.refuse(flag, "%q is not a number from %v to %d", given[name], minPerSecond, maxPerSecond)
+		}
+		all[name] = n
+	}
+	return all, nil
+}
+
+// pairs reads name=value,name=value, each name known and once.
+func (s *settings) pairs(flag, text string, known []string) (map[string]string, error) {
+	all := map[string]string{}
+	for entry := range strings.SplitSeq(text, ",") {
+		if entry = strings.TrimSpace(entry); entry == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(entry, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		_, twice := all[name]
+		switch {
+		case !ok:
+			return nil, s.refuse(flag, "%q is not NAME=VALUE", entry)
+		case !slices.Contains(known, name):
+			slices.Sort(known)
+			return nil, s.refuse(flag, "there is no %q; there are: %s", name, strings.Join(slices.Compact(known), ", "))
+		case twice:
+			return nil, s.refuse(flag, "%q comes twice", name)
+		}
+		all[name] = value
+	}
+	return all, nil
+}
+
+// checkOrder puts those who carry e-mail into the order that is asked for.
+func (s *settings) checkOrder() error {
+	l := &s.providers.limits
+	if strings.TrimSpace(l.order) == "" {
+		return nil
+	}
+	var order []string
+	for name := range strings.SplitSeq(l.order, ",") {
+		name = strings.TrimSpace(name)
+		if slices.Contains(order, name) {
+			return s.refuse("email-providers", "%q comes twice", name)
+		}
+		if !slices.ContainsFunc(s.providers.registered, func(r channels.Registration) bool { return r.Name == "email" && r.Provider == name }) {
+			return s.refuse("email-providers", "%q carries no e-mail: set it up, or leave it out", name)
+		}
+		order = append(order, name)
+	}
+	for _, r := range s.providers.registered {
+		if r.Name == "email" && !slices.Contains(order, r.Provider) {
+			return s.refuse("email-providers", "%s is set up and not named", r.Provider)
+		}
+	}
+	rank := func(r channels.Registration) int {
+		if r.Name != "email" {
+			return len(order) // behind, in the order that they are in
+		}
+		return slices.Index(order, r.Provider)
+	}
+	slices.SortStableFunc(s.providers.registered, func(a, b channels.Registration) int { return rank(a) - rank(b) })
+	return nil
+}
+
+// orderHint says how several may carry a channel, where that is possible.
+func (s *settings) orderHint(channel, first, second string) string {
+	if channel != "email" {
+		return ""
+	}
+	return ", or name both in --email-providers, such as " + first + "," + second
+}
+
+// apply puts the limits into registrations.
+func (l *limitSettings) apply(all []channels.Registration) []channels.Registration {
+	for i := range all {
+		r := &all[i]
+		if n, ok := l.perChannel[r.Name]; ok {
+			r.PerSecond = n
+		}
+		r.ProviderPerSecond = l.perProvider[r.Provider]
+		r.RecipientEvery = l.spacing[r.Name]
+	}
+	return all
+}
