@@ -201,7 +201,7 @@ func count(t *testing.T, target sqldb.Target, name string) (n int64) {
 	t.Helper()
 	table := liveTable(t, target, name)
 	behind(t, target, func(db *sql.DB) {
-		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n)) //nolint:gosec // a name of ours
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n))
 	})
 	return n
 }
