@@ -290,19 +290,20 @@ func TestAStoppedProjectionGoesOnOnceThatIsMended(t *testing.T) {
 		m, err := Open(bg, t.TempDir(), o)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, m.Close()) }()
+		mended := make(chan struct{})
 		m.pause = func(ctx context.Context, _ int) {
 			select {
-			case <-w.again:
+			case <-mended:
 			case <-ctx.Done():
 			}
 		}
 		w.follow(t, m)
-		w.again <- struct{}{}
+		require.Eventually(t, func() bool { return m.Status().Err != nil }, patience, time.Millisecond)
 		require.ErrorIs(t, m.Status().Err, events.ErrNewerFact)
 		require.Equal(t, before, m.Status().Position)
 
 		store.done.Store(true)
-		w.again <- struct{}{}
+		close(mended)
 		w.shown(m)
 		require.NoError(t, m.Status().Err)
 		require.EqualValues(t, 4, m.Status().Facts, "each fact once")

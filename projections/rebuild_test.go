@@ -297,6 +297,28 @@ func TestBuildIntoLeavesAloneWhatIsntItsOwn(t *testing.T) {
 	require.ErrorIs(t, BuildInto(bg, m.database.Target(), Source{Store: w.store, Keys: w.keys}, unheard), ErrNotOurs)
 }
 
+// A server that goes away while it is built into is named, without its password, and
+// the next one begins anew.
+func TestBuildIntoAServerThatGoesAway(t *testing.T) {
+	for _, kind := range []sqldb.Kind{sqldb.PostgreSQL, sqldb.MySQL} {
+		t.Run(string(kind), func(t *testing.T) {
+			target, cable := sqldbtest.Cabled(t, sqldbtest.FreshURL(t, kind))
+			w := newWorld(t)
+			w.happen(1, 20)
+			source := Source{Store: w.store, Keys: w.keys}
+			err := BuildInto(bg, target, source, func(BuildProgress) { cable.Cut() })
+			require.Error(t, err)
+			require.ErrorContains(t, err, target.String())
+			require.NotContains(t, err.Error(), "belltower:belltower")
+			cable.Mend()
+			require.Eventually(t, func() bool { // the server may not know yet that the first has gone
+				err = BuildInto(bg, target, source, unheard)
+				return err == nil
+			}, patience, 100*time.Millisecond, "%v", err)
+		})
+	}
+}
+
 func TestOneRebuildAtATime(t *testing.T) {
 	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {
 		w := newWorld(t)

@@ -21,6 +21,7 @@ var vocabulary = map[string]string{
 	"Fête": "fete", "d'été": "d ete", "Łódź": "lodz", "Straße": "strasse", "ÅNGSTRÖM": "angstrom", "Søren": "soren", "mañana": "manana",
 	"a": "a", "I": "i", "go": "go", "Gopher": "gopher", "2031": "2031", "Q3": "q3", "Ёлка": "елка", "ВСТРЕЧА": "встреча", "Αθήνα": "αθηνα",
 	"Zürich": "zurich", "ﬁnal": "final", "東京": "東 京", "会議": "会 議", "O'Neil": "o neil", "çay": "cay", "Đà": "da", "naïve": "naive",
+	"Işık": "isik", "İzmir": "izmir", "cafe\u0301": "cafe", "שָׁלוֹם": "שלום", "مُحَمَّد": "محمد", "ทีม": "ท ม", "O’Brien": "o brien",
 }
 
 // plainly are the words of texts that were made from the vocabulary.

@@ -87,7 +87,12 @@ func rootCommand(env []string, o output) *cobra.Command {
 	}
 	root.SetOut(o.out)
 	root.SetErr(o.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if !cmd.HasParent() {
+			err = fmt.Errorf("%w: flags stand behind the command that they are for, as in 'belltower events list -q'", err)
+		}
+		return usage(err)
+	})
 	root.AddCommand(serveCommand(env, o), demoCommand(env, o), doctorCommand(env, o), auditCommand(env, o), replayCommand(env, o),
 		configCommand(env, o), channelCommand(env, o), dkimCommand(env, o), storeCommand(env, o), keysCommand(env, o), versionCommand(o))
 	clientCommands(root, env, o)

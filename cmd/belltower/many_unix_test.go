@@ -90,6 +90,15 @@ func TestKeysMoveMistakes(t *testing.T) {
 	p.finish(t, syscall.SIGTERM)
 }
 
+func TestFlagsBeforeTheirCommand(t *testing.T) {
+	for _, args := range []string{"-q events list", "--json stats", "--bogus"} {
+		_, said := commandLine{t: t}.ends(exitUsage, strings.Fields(args)...)
+		require.Contains(t, said, "flags stand behind the command", args)
+	}
+	_, said := commandLine{t: t}.ends(exitUsage, "events", "list", "--bogus")
+	require.NotContains(t, said, "flags stand behind")
+}
+
 // The read models of instances that share a log are rebuilt, verified and built
 // elsewhere from that log, while an instance serves and while none does.
 func TestReplayOfASharedLog(t *testing.T) {
@@ -192,7 +201,7 @@ func count(t *testing.T, target sqldb.Target, name string) (n int64) {
 	t.Helper()
 	table := liveTable(t, target, name)
 	behind(t, target, func(db *sql.DB) {
-		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n)) //nolint:gosec // a name of ours
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n))
 	})
 	return n
 }

@@ -123,7 +123,9 @@ func openPostgreSQL(ctx context.Context, t Target, o Options) (*DB, error) {
 		return nil, err
 	}
 	var encoding string
-	err = db.QueryRowContext(ctx, "SELECT getdatabaseencoding()").Scan(&encoding)
+	if err = checkVersion(PostgreSQL, strings.TrimPrefix(db.Version, "PostgreSQL ")); err == nil {
+		err = db.QueryRowContext(ctx, "SELECT getdatabaseencoding()").Scan(&encoding)
+	}
 	if err == nil && encoding != "UTF8" {
 		err = fmt.Errorf("its encoding is %s and must be UTF8", encoding)
 	}
@@ -145,6 +147,9 @@ func openMySQL(ctx context.Context, t Target, o Options) (*DB, error) {
 	c.MaxAllowedPacket = 0 // as large as the server takes
 	c.MultiStatements = o.Together
 	version, err := versionOfMySQL(ctx, c)
+	if err == nil {
+		err = checkVersion(MySQL, version)
+	}
 	if err != nil {
 		return nil, err
 	}
