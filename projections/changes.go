@@ -422,27 +422,29 @@ func sizeOf(values []any) (n int) {
 const maxAmong = 256
 
 // among calls do with conditions which together say that column is one of ids.
-// The last one is repeated up to a power of two, so that there are few statements.
 func (w *writer) among(column string, ids []any, do func(condition string, args []any) error) error {
 	for some := range slices.Chunk(ids, maxAmong) {
-		condition, args := "", slices.Clone(some)
-		if w.db.Kind() == sqldb.PostgreSQL {
-			of := make([]string, len(some))
-			for i, id := range some {
-				of[i] = id.(string)
-			}
-			condition, args = column+" = ANY (?)", []any{of}
-		} else {
-			for len(args)&(len(args)-1) != 0 {
-				args = append(args, some[len(some)-1])
-			}
-			condition = column + " IN " + sqldb.Values(1, len(args))
-		}
-		if err := do(condition, args); err != nil {
+		if err := do(w.isOneOf(column, some)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isOneOf repeats the last id up to a power of two, so that there are few statements.
+func (w *writer) isOneOf(column string, ids []any) (condition string, args []any) {
+	if w.db.Kind() == sqldb.PostgreSQL {
+		of := make([]string, len(ids))
+		for i, id := range ids {
+			of[i] = id.(string)
+		}
+		return column + " = ANY (?)", []any{of}
+	}
+	args = slices.Clone(ids)
+	for len(args)&(len(args)-1) != 0 {
+		args = append(args, ids[len(ids)-1])
+	}
+	return column + " IN " + sqldb.Values(1, len(args)), args
 }
 
 // keyOf tells keys apart.
