@@ -85,9 +85,14 @@ const (
 	mostBuiltConsiderate = 4 << 10
 )
 
-// buildPragmas are of a connection that builds a generation in a file: what a
-// transaction writes stays in memory, and the write-ahead log is moved rarely.
-var buildPragmas = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-131072)", "wal_autocheckpoint(32000)"}
+// buildOptions are of a connection that builds a generation: what a transaction
+// writes to a file stays in memory, and the write-ahead log is moved rarely; and
+// between two statements to a server some thousand facts are folded, for which a
+// busy machine needs its time.
+var buildOptions = sqldb.Options{
+	Connections: 1, Together: true, IdleTransaction: 30 * time.Second,
+	Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-131072)", "wal_autocheckpoint(32000)"},
+}
 
 func (d *Database) builder(ctx context.Context, number int64, holder string, considerate bool) (_ *Builder, err error) {
 	b := &Builder{database: d, holder: holder, most: mostBuilt}
@@ -97,14 +102,13 @@ func (d *Database) builder(ctx context.Context, number int64, holder string, con
 		}
 	}()
 	db := d.writing
-	switch {
-	case considerate:
+	if considerate {
 		b.most = mostBuiltConsiderate
-	case !d.target.Shared():
-		if db, err = sqldb.Open(ctx, d.target, sqldb.Options{Connections: 1, Pragmas: buildPragmas}); err != nil {
+	} else {
+		if b.own, err = sqldb.Open(ctx, d.target, buildOptions); err != nil {
 			return nil, err
 		}
-		b.own = db
+		db = b.own
 	}
 	if b.w, err = connect(ctx, db, number); err != nil {
 		return nil, err
@@ -128,7 +132,10 @@ func (d *Database) builder(ctx context.Context, number int64, holder string, con
 	if !d.target.Shared() {
 		b.w.within = b.renewWithin
 	}
-	return b, b.w.load()
+	if err := b.w.load(); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Generation is the number of the generation that is built.

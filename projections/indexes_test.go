@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -104,9 +105,9 @@ func TestMoreRowsThanAStatementTakes(t *testing.T) {
 		require.NoError(t, m.writer.foldAll(facts, len(facts)))
 		b, err := m.database.Build(bg)
 		require.NoError(t, err)
-		defer func() { require.NoError(t, b.Close()) }()
-		for _, f := range facts {
-			require.NoError(t, b.w.fold([]fact{f}))
+		defer func() { require.NoError(t, b.disconnect()) }()
+		for few := range slices.Chunk(facts, 9) {
+			require.NoError(t, b.w.fold(few))
 		}
 		require.Empty(t, differences(t, m.database, b.Generation(), 1))
 	})

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -33,6 +34,7 @@ type writer struct {
 	queued     []sqldb.Statement // for a server, that are sent together
 	bytes      int               // of text in them, about
 	affected   int64             // rows, by the last one
+	asked      time.Time         // when the database was, last
 	within     func() error      // is done at the end of each transaction that folds; nil: nothing
 
 	// What has changed since the transaction began.
@@ -101,6 +103,9 @@ func (w *writer) writeChanges() error {
 		if err := w.write(t.shape, t.changes); err != nil {
 			return err
 		}
+		if err := w.stay(); err != nil {
+			return err
+		}
 	}
 	if err := w.writeTallies(); err != nil {
 		return err
@@ -142,6 +147,7 @@ func (w *writer) exec(query string, args ...any) (int64, error) {
 	var err error
 	if w.statements == nil {
 		r, err = w.conn.ExecContext(context.Background(), w.db.Bind(w.prefix, query), args...)
+		w.asked = time.Now()
 	} else {
 		var s *sql.Stmt
 		if s, err = w.prepared(query); err == nil {
@@ -165,10 +171,23 @@ func (w *writer) put(head, values, tail string, args ...any) error {
 	// What differs is the number of values, which isn't worth keeping.
 	text := w.db.Bind(w.prefix, head) + values + w.db.Bind(w.prefix, tail)
 	w.queued = append(w.queued, sqldb.Statement{Text: text, Args: args})
-	if w.bytes += len(text) + sizeOf(args); w.bytes < maxStatement {
+	if w.bytes += len(text) + sizeOf(args); w.bytes < sentAtOnce {
 		return nil
 	}
 	return w.send()
+}
+
+// sentAtOnce is how many bytes of statements are queued at most, about.
+const sentAtOnce = 128 << 10
+
+// stay shows a server, which ends the session of who stands still in a
+// transaction, that much is being folded.
+func (w *writer) stay() error {
+	if w.statements != nil || time.Since(w.asked) < idleTransaction/4 {
+		return nil
+	}
+	_, err := w.exec("SELECT 1")
+	return err
 }
 
 // send has what is queued executed.
@@ -177,7 +196,7 @@ func (w *writer) send() error {
 		return nil
 	}
 	n, err := w.db.Together(context.Background(), w.conn, w.queued)
-	w.queued, w.bytes, w.affected = nil, 0, n
+	w.queued, w.bytes, w.affected, w.asked = nil, 0, n, time.Now()
 	return err
 }
 
@@ -311,6 +330,9 @@ func (w *writer) fold(facts []fact) error {
 		for _, f := range facts {
 			if err := w.apply(f); err != nil {
 				return failedAt(f, err)
+			}
+			if err := w.stay(); err != nil {
+				return err
 			}
 		}
 		applied = true
