@@ -55,8 +55,8 @@ func TestANotificationsLife(t *testing.T) {
 	require.EqualValues(t, 2, n["attempts"])
 	require.Equal(t, "2031-04-01T10:01:00Z", n["sent_time"])
 	require.Equal(t, []any{
-		object{"number": 1.0, "started_at": "2031-04-01T10:00:00Z", "outcome": "failed", "error": "busy"},
-		object{"number": 2.0, "started_at": "2031-04-01T10:01:00Z", "outcome": "sent", "error": nil},
+		object{"number": 1.0, "started_at": "2031-04-01T10:00:00Z", "provider": nil, "outcome": "failed", "error": "busy"},
+		object{"number": 2.0, "started_at": "2031-04-01T10:01:00Z", "provider": nil, "outcome": "sent", "error": nil},
 	}, n["attempt_log"])
 	require.Equal(t, http.StatusNotModified, notModified())
 	a.post(path+"/retry", nil).refused(http.StatusConflict, "notification_state")

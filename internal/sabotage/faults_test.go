@@ -103,8 +103,8 @@ var faults = []fault{
 	},
 	{
 		"another id in each attempt", "reminders/look.go",
-		"			ID: n.ID, Channel",
-		"			ID: n.ID[:35] + string(rune('0'+n.Attempts)), Channel",
+		"		ID: n.ID, Channel",
+		"		ID: n.ID[:35] + string(rune('0'+n.Attempts)), Channel",
 		[][]string{{"reminders", "^TestUnknownIsTriedAgainInDoubt$"}, simulation},
 	},
 	{
@@ -120,13 +120,13 @@ var faults = []fault{
 		[][]string{{"reminders", "^TestIdsFollowTheSchedule$"}, simulation},
 	},
 	{
-		"a claim without an expected revision", "commands/stream.go",
-		"	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil",
-		"	if last, ok, _ := s.h.o.Store.ReadLast(ctx, s.name); ok {\n		w.expected = last.Revision\n	}\n	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil",
+		"a claim without an expected revision", "commands/settle.go",
+		"	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil ||",
+		"	if last, ok, _ := s.h.o.Store.ReadLast(ctx, s.name); ok {\n		w.expected = last.Revision\n	}\n	position, err := s.h.o.Store.Append(ctx, s.name, w.expected, w.records)\n	if err == nil ||",
 		[][]string{{"commands", "^TestRacingInstances$|^TestLostRacesAreDecidedAgain$", "-count=10"}},
 	},
 	{
-		"plan from a table that shows what the log has lost", "reminders/planner.go",
+		"plan from a table that shows what the log has lost", "reminders/place.go",
 		"	for _, name := range []string{markPlanned, markApplied} {",
 		"	for _, name := range []string{markPlanned} {",
 		[][]string{{"reminders", "^TestTableAheadOfALogThatWasPutBack$"}},
