@@ -160,7 +160,7 @@ func TestMailThatComesBack(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		back, _ = io.ReadAll(r.Body)
-		answer, err := http.Post(service+r.URL.Path, r.Header.Get("Content-Type"), bytes.NewReader(back)) //nolint:noctx // it ends with the service
+		answer, err := http.Post(service+r.URL.Path, r.Header.Get("Content-Type"), bytes.NewReader(back))
 		if err != nil {
 			w.WriteHeader(http.StatusBadGateway)
 			return
