@@ -21,7 +21,7 @@ func damage(t *testing.T, file, sql string) {
 	t.Helper()
 	conn, err := sqlite.OpenConn(file, sqlite.OpenReadWrite)
 	require.NoError(t, err)
-	require.NoError(t, sqlitex.ExecuteTransient(conn, sql, nil))
+	require.NoError(t, sqlitex.ExecuteScript(conn, sql, nil))
 	require.NoError(t, conn.Close())
 }
 

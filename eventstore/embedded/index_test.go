@@ -147,6 +147,12 @@ func TestTheIndexIsMadeAnew(t *testing.T) {
 		"an entry is missing": func() { damage(t, file, `DELETE FROM entries WHERE position = 7`) },
 		"an entry too many":   func() { damage(t, file, `INSERT INTO entries VALUES (1, 2, 3)`) },
 		"an entry differs":    func() { damage(t, file, `UPDATE entries SET position = 8 WHERE position = 7`) },
+		"an entry that no search finds": func() { // its number is a text, as after a bit that was lost in its type
+			const schema = `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(replace(sql, '%s', '%s'), '%s', '%s') WHERE name = 'entries'`
+			damage(t, file, fmt.Sprintf(schema, "INTEGER", "BLOB", "STRICT, WITHOUT", "WITHOUT"))
+			damage(t, file, `UPDATE entries SET revision = '1' WHERE position = 8`)
+			damage(t, file, fmt.Sprintf(schema, "BLOB", "INTEGER", "WITHOUT", "STRICT, WITHOUT"))
+		},
 		"unknown behind the mark": func() {
 			damage(t, file, `DELETE FROM entries`)
 			damage(t, file, `UPDATE mark SET records = 0, sum = 0`)

@@ -310,6 +310,11 @@ func (x *index) check(last int64) error {
 		} else if !found {
 			break
 		}
+		for column := range 3 { // a search doesn't find what reads as a number and is none
+			if rows.ColumnType(column) != sqlite.TypeInteger {
+				return fmt.Errorf("%w: it has an entry that is no number", errMakeAnew)
+			}
+		}
 		e := entry{rows.ColumnInt64(0), rows.ColumnInt64(1), rows.ColumnInt64(2)}
 		if compareEntries(before, e) >= 0 {
 			return fmt.Errorf("%w: it is not in order at record %d", errMakeAnew, e.position)
