@@ -30,6 +30,8 @@ const (
 	EmailAddress AddressKind = "email"
 	PhoneNumber  AddressKind = "phone"
 	PushToken    AddressKind = "push_token"
+	// Endpoint is where all messages of a channel go; no participant has one.
+	Endpoint AddressKind = "endpoint"
 )
 
 // Stamp is where and when a fact happened.

@@ -40,6 +40,7 @@ type Notification struct {
 	ReminderID     string
 	AnnouncementID string
 	Channel        string
+	FallbackOf     string // the notification that it follows on in a chain of channels; empty: none
 	ScheduledTime  time.Time
 	Expires        time.Time
 
@@ -142,6 +143,7 @@ func (n *Notification) scheduled(f events.NotificationScheduled, at Stamp) {
 	}
 	n.ID, n.EventID, n.ParticipantID = f.NotificationID, f.EventID, f.ParticipantID
 	n.ReminderID, n.AnnouncementID, n.Channel = f.ReminderID, f.AnnouncementID, f.Channel
+	n.FallbackOf = f.FallbackOf
 	n.ScheduledTime, n.Expires = f.ScheduledTime, f.Expires
 	n.Status, n.CancelReason, n.NextAttempt, n.Tries = NotificationPending, "", time.Time{}, 0
 }

@@ -39,6 +39,7 @@ type Participant struct {
 	Changed      Stamp // last fact that changes anything the participant shows, its place in the line too
 	Own          Stamp // last fact about the participant's own fields
 	Entitled     Stamp // when it last became confirmed and not declined: reminders due before are due then
+	Answered     Stamp // when it last said whether it comes; zero if never
 	LastDeclined Stamp // zero if never
 	Returned     Stamp // when it last took a declining back; zero if never
 	LastOptedOut Stamp // zero if never

@@ -190,7 +190,7 @@ func (r *roster) responded(f events.ParticipantResponded, at Stamp) {
 	if !ok {
 		return
 	}
-	p.Response = f.Response
+	p.Response, p.Answered = f.Response, at
 	if f.Response == Declined {
 		p.LastDeclined = at
 		r.release(p, at)

@@ -13,7 +13,7 @@ import (
 // EventSnapshotVersion is that of the form in which an Event is kept. It
 // changes with the form, and with what Evolve makes of the same facts: a
 // snapshot of another version is of no use.
-const EventSnapshotVersion = 2
+const EventSnapshotVersion = 3
 
 // partSize is how many ordinals have a part of a snapshot of their own. Only tests change it.
 var partSize = 1024

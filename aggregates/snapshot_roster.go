@@ -12,8 +12,8 @@ const (
 )
 
 // later are the stamps of p behind Registered, in the order in which they are written.
-func (p *Participant) later() [7]*Stamp {
-	return [...]*Stamp{&p.Changed, &p.Own, &p.Entitled, &p.LastDeclined, &p.Returned, &p.LastOptedOut, &p.OptedIn}
+func (p *Participant) later() [8]*Stamp {
+	return [...]*Stamp{&p.Changed, &p.Own, &p.Entitled, &p.Answered, &p.LastDeclined, &p.Returned, &p.LastOptedOut, &p.OptedIn}
 }
 
 // words numbers texts that many participants have in common.

@@ -41,6 +41,8 @@ const (
 	Email Kind = "email"
 	Phone Kind = "phone"
 	Push  Kind = "push_token"
+	// Endpoint is that of a Destined channel; no person has one.
+	Endpoint Kind = "endpoint"
 )
 
 // Message is one message to one recipient.
@@ -121,6 +123,14 @@ type Endpointed interface {
 	// Endpoint names the server that an address is at, which is shown to operators;
 	// empty: it can't be told. It is pure.
 	Endpoint(to string) string
+}
+
+// Destined is a channel all of whose messages go to one place, whoever they are for.
+// What its provider says with Gone is about that place. It is found by a type assertion.
+type Destined interface {
+	// Destination is that place, a secret where whoever knows it may post there; it
+	// never changes.
+	Destination() string
 }
 
 // Registration is all that Belltower needs to know of a channel and who carries

@@ -30,6 +30,8 @@ func Mask(kind Kind, to string) string {
 		masked = maskPhone(to)
 	case Push:
 		masked = maskToken(to)
+	case Endpoint:
+		masked = maskURL(to)
 	}
 	if strings.Contains(masked, to) { // a***@example.org is an address too
 		return hidden
@@ -83,7 +85,12 @@ func maskSubscription(to string) string {
 	if err := json.Unmarshal([]byte(to), &s); err != nil {
 		return hidden
 	}
-	u, err := url.Parse(s.Endpoint)
+	return maskURL(s.Endpoint)
+}
+
+// maskURL shows a URL's host.
+func maskURL(to string) string {
+	u, err := url.Parse(to)
 	if err != nil || !host.MatchString(u.Hostname()) {
 		return hidden
 	}

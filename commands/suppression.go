@@ -36,7 +36,7 @@ func (h *Handler) SuppressionID(kind aggregates.AddressKind, address string) (id
 		address, ok = aggregates.CanonicalEmail(address)
 	case aggregates.PhoneNumber:
 		address, ok = aggregates.CanonicalPhone(address, h.o.PhoneRegion)
-	case aggregates.PushToken:
+	case aggregates.PushToken, aggregates.Endpoint:
 		ok = address != ""
 	}
 	if !ok {
@@ -45,22 +45,17 @@ func (h *Handler) SuppressionID(kind aggregates.AddressKind, address string) (id
 	return shortDigest(h.o.Keys, "suppressed-address", fmt.Appendf(nil, "%s %s", kind, address)), true
 }
 
-// Suppressed tells why nothing is sent to an address, as of now; "" where it may be
-// sent to. Most addresses have no stream, which the store knows without reading.
-func (h *Handler) Suppressed(ctx context.Context, kind aggregates.AddressKind, address string) (reason string, err error) {
+// Suppression tells what is known of an address, as of now. Most addresses have no
+// stream, which the store knows without reading.
+func (h *Handler) Suppression(ctx context.Context, kind aggregates.AddressKind, address string) (aggregates.Suppression, error) {
 	id, ok := h.SuppressionID(kind, address)
 	if !ok {
-		return "", nil
+		return aggregates.Suppression{}, nil
 	}
 	if _, ok, err := h.o.Store.ReadLast(ctx, SuppressionStream(id)); err != nil {
-		return "", fmt.Errorf("look whether the address is suppressed: %w", err)
+		return aggregates.Suppression{}, fmt.Errorf("look whether the address is suppressed: %w", err)
 	} else if !ok {
-		return "", nil
+		return aggregates.Suppression{}, nil
 	}
-	return View(ctx, h, SuppressionStream(id), func(s *aggregates.Suppression, _ int64) string {
-		if !s.Active {
-			return ""
-		}
-		return s.Reason
-	})
+	return View(ctx, h, SuppressionStream(id), func(s *aggregates.Suppression, _ int64) aggregates.Suppression { return *s })
 }

@@ -11,6 +11,7 @@ type NotificationScheduled struct {
 	ReminderID     string    `json:"reminder_id,omitempty"`
 	AnnouncementID string    `json:"announcement_id,omitempty"`
 	Channel        string    `json:"channel"`
+	FallbackOf     string    `json:"fallback_of,omitempty"` // the notification that it follows on in a chain of channels
 	ScheduledTime  time.Time `json:"scheduled_time"`
 	Expires        time.Time `json:"expires"`
 }
@@ -30,6 +31,7 @@ const (
 	CancelledOptedOut       = "opted_out"
 	CancelledEventCancelled = "event_cancelled"
 	CancelledEventDeleted   = "event_deleted"
+	CancelledReceived       = "received" // one before it in its chain of channels arrived or was answered
 	CancelledByHand         = "by_hand"
 )
 

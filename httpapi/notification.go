@@ -31,7 +31,7 @@ func notificationResource(n *aggregates.Notification, now time.Time) projections
 	r := projections.Notification{
 		ID: n.ID, EventID: n.EventID, ParticipantID: n.ParticipantID,
 		ReminderID: textOrNil(n.ReminderID), AnnouncementID: textOrNil(n.AnnouncementID),
-		Channel: n.Channel, Status: string(n.Status), Message: textOrNil(n.Message),
+		Channel: n.Channel, FallbackOf: textOrNil(n.FallbackOf), Status: string(n.Status), Message: textOrNil(n.Message),
 		ScheduledTime: n.ScheduledTime, SentTime: timeOrNil(n.SentTime), NextAttemptTime: timeOrNil(n.NextAttempt),
 		Attempts: n.Attempts, LastError: textOrNil(n.LastError), InDoubt: n.InDoubt,
 		ProviderMessageID: textOrNil(n.ProviderMessageID), Revision: n.Changed.Revision,

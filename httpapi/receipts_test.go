@@ -220,9 +220,10 @@ func TestReceiptsThatRace(t *testing.T) {
 func TestAddressesAreSuppressed(t *testing.T) {
 	a := newAPI(t)
 	why := func(kind aggregates.AddressKind, address string) string {
-		reason, err := a.commands.Suppressed(t.Context(), kind, address)
+		known, err := a.commands.Suppression(t.Context(), kind, address)
 		require.NoError(t, err)
-		return reason
+		require.Equal(t, known.Active, known.Reason != "")
+		return known.Reason
 	}
 	of := func(news channels.News, kind channels.Kind, to, id string) channels.Receipt {
 		return channels.Receipt{ID: id, News: news, Kind: kind, To: to}
@@ -276,8 +277,9 @@ func TestSuppressionsByHand(t *testing.T) {
 	now := ask("", ann)
 	require.Equal(t, []any{true, "by_hand", none["id"], 0.0}, []any{now["suppressed"], now["reason"], now["id"], now["revision"]})
 	require.Equal(t, now, ask("", with(ann, object{"address": "ann@EXAMPLE.ORG"})), "the same address, and nothing changes")
-	reason, err := a.commands.Suppressed(t.Context(), aggregates.EmailAddress, "ann@example.org")
+	known, err := a.commands.Suppression(t.Context(), aggregates.EmailAddress, "ann@example.org")
 	require.NoError(t, err)
+	reason := known.Reason
 	require.Equal(t, "by_hand", reason)
 	a.tell(channels.Receipt{News: channels.StartAsked, Kind: channels.Email, To: "ann@example.org", At: start}).is(http.StatusNoContent)
 	require.Equal(t, true, ask("/lookup", ann)["suppressed"], "its owner's word doesn't take it back")

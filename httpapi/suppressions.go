@@ -53,14 +53,14 @@ func (s *server) readAddress(b *body) (a addressed, err error) {
 	}
 	var wrong []aggregates.Fault
 	switch channels.Kind(a.kind) {
-	case channels.Email, channels.Phone, channels.Push:
+	case channels.Email, channels.Phone, channels.Push, channels.Endpoint:
 		id, ok := s.o.Commands.SuppressionID(aggregates.AddressKind(a.kind), address)
 		if !ok {
 			wrong = append(wrong, fault("address", "invalid_address", "must be an address of this kind"))
 		}
 		a.id, a.to = id, channels.Mask(channels.Kind(a.kind), address)
 	default:
-		wrong = append(wrong, fault("kind", "unknown_kind", "must be email, phone or push_token"))
+		wrong = append(wrong, fault("kind", "unknown_kind", "must be email, phone, push_token or endpoint"))
 	}
 	if len(wrong) > 0 {
 		return a, &aggregates.Invalid{Faults: wrong}

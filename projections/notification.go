@@ -19,7 +19,7 @@ const (
 	cancelled = "CANCELLED"
 )
 
-const notificationColumns = `n.id, n.event_id, n.reminder_id, n.announcement_id, n.participant_id, n.channel, n.status,
+const notificationColumns = `n.id, n.event_id, n.reminder_id, n.announcement_id, n.participant_id, n.channel, n.fallback_of, n.status,
 	n.message, n.scheduled_time, n.sent_time, n.next_attempt_time, n.attempts, n.last_error, n.in_doubt,
 	n.provider_message_id, n.revision`
 
@@ -28,10 +28,10 @@ const notificationRows = "SELECT " + notificationColumns + " FROM {notifications
 
 // scanNotification reads a row of notificationColumns as it stands at now, and what dest is for behind it.
 func scanNotification(row scanner, now int64, dest ...any) (n Notification, err error) {
-	var reminder, announcement, message, lastError, provider string
+	var reminder, announcement, fallbackOf, message, lastError, provider string
 	var scheduled int64
 	var sentTime, next *int64
-	err = row.Scan(append([]any{&n.ID, &n.EventID, &reminder, &announcement, &n.ParticipantID, &n.Channel, &n.Status,
+	err = row.Scan(append([]any{&n.ID, &n.EventID, &reminder, &announcement, &n.ParticipantID, &n.Channel, &fallbackOf, &n.Status,
 		&message, &scheduled, &sentTime, &next, &n.Attempts, &lastError, &n.InDoubt, &provider, &n.Revision}, dest...)...)
 	if err != nil {
 		return Notification{}, err
@@ -39,7 +39,7 @@ func scanNotification(row scanner, now int64, dest ...any) (n Notification, err 
 	if n.Status == pending && scheduled <= now {
 		n.Status = ready
 	}
-	n.ReminderID, n.AnnouncementID = textOrNil(reminder), textOrNil(announcement)
+	n.ReminderID, n.AnnouncementID, n.FallbackOf = textOrNil(reminder), textOrNil(announcement), textOrNil(fallbackOf)
 	n.Message, n.LastError, n.ProviderMessageID = textOrNil(message), textOrNil(lastError), textOrNil(provider)
 	n.ScheduledTime = timeOf(scheduled)
 	n.SentTime, n.NextAttemptTime = timeOrNil(sentTime), timeOrNil(next)

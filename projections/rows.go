@@ -65,7 +65,8 @@ type Notification struct {
 	AnnouncementID    *string    `json:"announcement_id"`
 	ParticipantID     string     `json:"participant_id"`
 	Channel           string     `json:"channel"`
-	Status            string     `json:"status"` // READY is made when reading: PENDING and due
+	FallbackOf        *string    `json:"fallback_of,omitempty"` // the notification that it follows on in a chain of channels
+	Status            string     `json:"status"`                // READY is made when reading: PENDING and due
 	Message           *string    `json:"message"`
 	ScheduledTime     time.Time  `json:"scheduled_time"`
 	SentTime          *time.Time `json:"sent_time"`

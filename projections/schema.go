@@ -4,7 +4,7 @@ import "hash/fnv"
 
 // version names the rows that a history folds to. Rows that differ in anything
 // for the same history need another version; a test holds that.
-const version = 4
+const version = 5
 
 // schema is of one generation. Times are microseconds since 1970, optional text
 // is empty when it isn't there, lists of text are JSON. A row belongs to an event
@@ -100,6 +100,7 @@ CREATE TABLE {notifications} (
 	announcement_id     KEY(64) NOT NULL,
 	participant_id      KEY(64) NOT NULL,
 	channel             KEY(64) NOT NULL,
+	fallback_of         KEY(64) NOT NULL,
 	status              KEY(32) NOT NULL,
 	message             TEXT NOT NULL,
 	scheduled_time      BIGINT NOT NULL,
@@ -169,7 +170,7 @@ var (
 	departuresShape    = shape{"{departures}", 2, []string{"event_id", "line", "revision", "updated_at"}, false}
 	remindersShape     = shape{"{reminders}", 1, []string{"id", "event_id", "minutes_before", "channels", "message", "revision"}, false}
 	notificationsShape = shape{"{notifications}", 1, []string{"id", "event_id", "reminder_id", "announcement_id", "participant_id", "channel",
-		"status", "message", "scheduled_time", "next_attempt_time", "claimed_at", "sent_time", "final_at", "attempts", "last_error", "in_doubt",
+		"fallback_of", "status", "message", "scheduled_time", "next_attempt_time", "claimed_at", "sent_time", "final_at", "attempts", "last_error", "in_doubt",
 		"provider_message_id", "revision"}, false}
 	attemptsShape = shape{"{attempts}", 2, []string{"notification_id", "number", "started_at", "provider", "outcome", "error"}, false}
 	clearedShape  = shape{"{cleared}", 2, []string{"log_commit", "log_prepare", "removed"}, false}

@@ -20,13 +20,13 @@ const (
 
 // notificationRow is a row of notifications.
 type notificationRow struct {
-	id, eventID, reminderID, announcementID, participantID, channel, status, message, lastError, providerMessageID string
-	scheduled, attempts, inDoubt, revision                                                                         int64
-	next, claimed, sent, final                                                                                     *int64
+	id, eventID, reminderID, announcementID, participantID, channel, fallbackOf, status, message, lastError, providerMessageID string
+	scheduled, attempts, inDoubt, revision                                                                                     int64
+	next, claimed, sent, final                                                                                                 *int64
 }
 
 func (r *notificationRow) fields() []any {
-	return []any{&r.id, &r.eventID, &r.reminderID, &r.announcementID, &r.participantID, &r.channel, &r.status, &r.message, &r.scheduled,
+	return []any{&r.id, &r.eventID, &r.reminderID, &r.announcementID, &r.participantID, &r.channel, &r.fallbackOf, &r.status, &r.message, &r.scheduled,
 		&r.next, &r.claimed, &r.sent, &r.final, &r.attempts, &r.lastError, &r.inDoubt, &r.providerMessageID, &r.revision}
 }
 
@@ -122,7 +122,7 @@ func (w *writer) notificationScheduled(f fact, e events.NotificationScheduled) e
 		return err
 	}
 	if n != nil {
-		n.scheduled, n.next, n.claimed = e.ScheduledTime.UnixMicro(), nil, nil
+		n.scheduled, n.next, n.claimed, n.fallbackOf = e.ScheduledTime.UnixMicro(), nil, nil, e.FallbackOf
 		w.become(f, n, pending)
 		return nil
 	}
@@ -133,7 +133,7 @@ func (w *writer) notificationScheduled(f fact, e events.NotificationScheduled) e
 	w.tally(byChannel, e.Channel, 1)
 	return w.notifications.insert(e.NotificationID, &notificationRow{
 		id: e.NotificationID, eventID: e.EventID, reminderID: e.ReminderID, announcementID: e.AnnouncementID,
-		participantID: e.ParticipantID, channel: e.Channel, status: pending, scheduled: e.ScheduledTime.UnixMicro(), revision: f.Revision,
+		participantID: e.ParticipantID, channel: e.Channel, fallbackOf: e.FallbackOf, status: pending, scheduled: e.ScheduledTime.UnixMicro(), revision: f.Revision,
 	})
 }
 

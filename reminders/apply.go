@@ -53,7 +53,11 @@ func (p *planner) fold(ctx context.Context, entries []commands.Entry) (touch tou
 	}
 	touch = touches{}
 	for _, entry := range entries {
-		if id, ok := loosened(entry.Fact); ok {
+		id, ok := loosened(entry.Fact)
+		if !ok && len(p.fallback.Chain) > 0 {
+			id, ok = concluded(entry.Fact)
+		}
+		if ok {
 			if event, participant := open.whose(id); participant != "" {
 				touch.look(event, participant)
 			} else {

@@ -51,6 +51,7 @@ type auditor struct {
 	spaced   func(channel, id string) bool
 	leads    func() bool // this instance plans and sends, and so knows what is on its way
 	kinds    map[string]aggregates.AddressKind
+	fallback Fallback
 	now      func() time.Time
 	logger   *slog.Logger
 
@@ -70,7 +71,7 @@ type auditor struct {
 func newAuditor(o Options, p *planner, s *sender) *auditor {
 	return &auditor{
 		commands: o.Commands, store: o.Store, models: o.Models, planner: p,
-		paused: s.pausedOn, comesTo: s.comesTo, spaced: s.spaced, leads: leads(o.Leader), kinds: Kinds(o.Channels),
+		paused: s.pausedOn, comesTo: s.comesTo, spaced: s.spaced, leads: leads(o.Leader), kinds: Kinds(o.Channels), fallback: o.Fallback,
 		now: o.Now, logger: o.Logger, interval: time.Second, steered: make(chan struct{}, 1), missing: map[string]Hole{},
 		wall: o.Now().Round(0), checked: time.Now(),
 	}

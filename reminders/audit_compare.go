@@ -177,8 +177,12 @@ const auditLook = 256
 // wanted gives the ids of what an event's stream wants, and its last revision
 // as the look at it began.
 func (a *auditor) wanted(ctx context.Context, eventID string) (ids []string, revision int64, err error) {
+	type wishes struct {
+		of       []events.NotificationScheduled
+		answered time.Time
+	}
 	type seen struct {
-		ids  []string
+		all  []wishes
 		last int64
 		next int // ordinal
 		more bool
@@ -191,9 +195,7 @@ func (a *auditor) wanted(ctx context.Context, eventID string) (ids []string, rev
 					s.more = true
 					break
 				}
-				for _, w := range Wanted(e, p, a.kinds) {
-					s.ids = append(s.ids, w.NotificationID)
-				}
+				s.all = append(s.all, wishes{Wanted(e, p, a.kinds), answeredAt(p)})
 				s.next = p.Ordinal + 1
 			}
 			return s
@@ -204,7 +206,16 @@ func (a *auditor) wanted(ctx context.Context, eventID string) (ids []string, rev
 		if first {
 			revision = now.last
 		}
-		if ids = append(ids, now.ids...); !now.more {
+		for _, w := range now.all {
+			wanted, _, err := a.fallback.settle(ctx, a.commands, w.of, w.answered)
+			if err != nil {
+				return nil, 0, err
+			}
+			for _, one := range wanted {
+				ids = append(ids, one.NotificationID)
+			}
+		}
+		if !now.more {
 			return ids, revision, nil
 		}
 		from = now.next

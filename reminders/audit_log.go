@@ -23,6 +23,7 @@ type AuditOptions struct {
 	Store    eventstore.Store
 	Keys     commands.Keys
 	Channels []channels.Registration
+	Fallback Fallback
 	Dir      string // where planner.db stands, which is only read
 	Now      func() time.Time
 }
@@ -105,7 +106,7 @@ func (a *logAudit) planner(path string) (*planner, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return &planner{
-		commands: a.handler, store: a.o.Store, table: t, kinds: Kinds(a.o.Channels), now: a.o.Now, logger: slog.New(slog.DiscardHandler),
+		commands: a.handler, store: a.o.Store, table: t, kinds: Kinds(a.o.Channels), fallback: a.o.Fallback, now: a.o.Now, logger: slog.New(slog.DiscardHandler),
 		applied: func(eventstore.Position) {}, steered: func() {}, whole: map[string]asked{}, changed: make(chan struct{}),
 	}, nil
 }
@@ -127,7 +128,7 @@ func (a *logAudit) openKept(ctx context.Context, path string) error {
 	} else if err != nil {
 		return fmt.Errorf("copy planner.db: %w", err)
 	}
-	usable, err := a.kept.usable(ctx, fmt.Sprint(a.kept.kinds))
+	usable, err := a.kept.usable(ctx, a.kept.plansFor())
 	if err != nil {
 		return err
 	}
@@ -271,7 +272,7 @@ func (a *logAudit) each(ctx context.Context, t *table, do func(row) error) error
 
 // compareEvents holds what each event wants against the notifications' streams.
 func (a *logAudit) compareEvents(ctx context.Context) error {
-	live := &auditor{commands: a.handler, store: a.o.Store, kinds: Kinds(a.o.Channels), now: a.o.Now}
+	live := &auditor{commands: a.handler, store: a.o.Store, kinds: Kinds(a.o.Channels), fallback: a.o.Fallback, now: a.o.Now}
 	for i, event := range a.events {
 		wanted, _, err := live.wanted(ctx, event)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
 )
 
 var errUnrenderable = errors.New("the message can't be rendered")
@@ -39,14 +40,16 @@ func (s *sender) look(ctx context.Context, c *carrier, n aggregates.Notification
 	began := s.now()
 	type seen struct {
 		composed
-		wanted bool
-		reason string
-		at     time.Time
+		all      []events.NotificationScheduled // that the participant is to be sent
+		answered time.Time
+		wanted   bool
+		reason   string
+		at       time.Time
 	}
 	now, err := commands.View(ctx, s.commands, commands.EventStream(n.EventID), func(e *aggregates.Event, _ int64) seen {
 		who, _ := e.Participant(n.ParticipantID)
-		v := seen{at: s.now(), reason: whyNot(e, who)}
-		for _, w := range Wanted(e, who, s.kinds) {
+		v := seen{at: s.now(), reason: whyNot(e, who), all: Wanted(e, who, s.kinds), answered: answeredAt(who)}
+		for _, w := range v.all {
 			v.wanted = v.wanted || w.NotificationID == n.ID
 		}
 		if !v.wanted {
@@ -60,6 +63,13 @@ func (s *sender) look(ctx context.Context, c *carrier, n aggregates.Notification
 	}
 	if !now.wanted {
 		return rendered{}, now.reason, errors.New("not wanted any more")
+	}
+	why, err := s.fallback.lost(ctx, s.commands, n.ID, now.all, now.answered)
+	if err != nil {
+		return rendered{}, "", err
+	}
+	if why != "" {
+		return rendered{}, why, errors.New("another of its chain of channels will do")
 	}
 	if err := s.maySend(ctx, c, now.message.To); err != nil {
 		return rendered{}, "", err

@@ -66,16 +66,17 @@ func (l *leftOut) note(err error) {
 // planThese plans some participants of an event, as they are at one moment.
 func (p *planner) planThese(ctx context.Context, event string, participants []string, left *leftOut) error {
 	type seen struct {
-		wanted [][]events.NotificationScheduled
-		reason []string
-
-		promote bool
+		wanted   [][]events.NotificationScheduled
+		answered []time.Time
+		reason   []string
+		promote  bool
 	}
 	now, err := commands.View(ctx, p.commands, commands.EventStream(event), func(e *aggregates.Event, _ int64) seen {
 		s := seen{promote: canPromote(e)}
 		for _, id := range participants {
 			who, _ := e.Participant(id)
 			s.wanted, s.reason = append(s.wanted, Wanted(e, who, p.kinds)), append(s.reason, whyNot(e, who))
+			s.answered = append(s.answered, answeredAt(who))
 		}
 		return s
 	})
@@ -89,7 +90,20 @@ func (p *planner) planThese(ctx context.Context, event string, participants []st
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for i := range participants {
-		schedule, cancel := Plan(now.wanted[i], open[i], now.reason[i])
+		wanted, out, err := p.fallback.settle(ctx, p.commands, now.wanted[i], now.answered[i])
+		if unreadable(err) {
+			left.note(err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		schedule, cancel := Plan(wanted, open[i], now.reason[i])
+		for j := range cancel {
+			if why := out[cancel[j].NotificationID]; why != "" {
+				cancel[j].Reason = why
+			}
+		}
 		if len(schedule)+len(cancel) == 0 {
 			continue
 		}

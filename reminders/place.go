@@ -10,18 +10,26 @@ import (
 // start gives the place up to which all is planned, after emptying a table that
 // can't be gone on with.
 func (p *planner) start(ctx context.Context) (eventstore.Position, error) {
-	kinds := fmt.Sprint(p.kinds) // in the order of their names
-	usable, err := p.usable(ctx, kinds)
+	usable, err := p.usable(ctx, p.plansFor())
 	if err != nil {
 		return eventstore.Start, err
 	}
 	if !usable {
 		p.applying.Lock()
 		defer p.applying.Unlock()
-		return eventstore.Start, p.table.reset(kinds)
+		return eventstore.Start, p.table.reset(p.plansFor())
 	}
 	position, _, err := p.table.mark(markPlanned)
 	return position, err
+}
+
+// plansFor names the channels, and how they follow on each other; the same for the same ones.
+func (p *planner) plansFor() string {
+	all := fmt.Sprint(p.kinds) // in the order of their names
+	if len(p.fallback.Chain) > 0 {
+		all += " " + p.fallback.String()
+	}
+	return all
 }
 
 // usable tells whether the table was made from this log and for these channels.

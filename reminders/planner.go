@@ -32,6 +32,7 @@ type planner struct {
 	store    eventstore.Store
 	table    *table
 	kinds    map[string]aggregates.AddressKind
+	fallback Fallback
 	now      func() time.Time
 	logger   *slog.Logger
 	// applied hears up to where the table shows the notifications, whenever that changes.

@@ -28,6 +28,7 @@ type Options struct {
 	Store    eventstore.Store
 	Models   *projections.Models // for the auditor alone; without them nothing is audited
 	Channels []channels.Registration
+	Fallback Fallback
 	Leader   Leader // nil: this instance alone uses the store
 	Dir      string // where planner.db stands
 	// Database keeps the planner's table in place of planner.db, where instances
@@ -81,7 +82,7 @@ func New(o Options) (*Reminders, error) {
 	r := &Reminders{o: o, table: t, ready: make(chan struct{}), unsteered: make(chan struct{}, 1)}
 	r.sender = &sender{
 		commands: o.Commands, store: o.Store, table: t, boot: o.Boot, exclusive: o.Store.Exclusive(),
-		kinds: Kinds(o.Channels), disused: newDisused(o.Logger),
+		kinds: Kinds(o.Channels), fallback: o.Fallback, disused: newDisused(o.Logger),
 		now: o.Now, logger: o.Logger, wake: make(chan struct{}, 1), ended: r.ended.Load,
 		optOut:   o.OptOut,
 		interval: time.Second, busy: map[string]bool{}, skip: map[string]skip{},
@@ -90,7 +91,7 @@ func New(o Options) (*Reminders, error) {
 	}
 	r.sender.lanes = newLanes(o.Channels, o.Logger)
 	r.planner = &planner{
-		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), now: o.Now, logger: o.Logger,
+		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), fallback: o.Fallback, now: o.Now, logger: o.Logger,
 		leader: o.Leader, leads: o.Leader == nil, applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}),
 	}
 	r.auditor = newAuditor(o, r.planner, r.sender)

@@ -35,6 +35,7 @@ type sender struct {
 	lanes     []*lane
 	disused   *lane // for claims of channels that are not configured any more
 	kinds     map[string]aggregates.AddressKind
+	fallback  Fallback
 	boot      string
 	exclusive bool
 	now       func() time.Time

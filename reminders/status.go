@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/belltower/belltower/aggregates"
+	"github.com/belltower/belltower/channels"
 )
 
 // ProcessorStatus is how sending goes.
@@ -46,8 +49,8 @@ func (r *Reminders) Status(ctx context.Context) (ProcessorStatus, error) {
 type ChannelStatus struct {
 	Name      string
 	Provider  string
-	State     string     // "ready" or "paused"
-	Reason    string     // why it is paused: what the provider said
+	State     string     // "ready", "paused" or "disabled"
+	Reason    string     // why it isn't ready: what the provider said
 	Since     *time.Time // nil: it isn't
 	Endpoints []EndpointStatus
 }
@@ -83,8 +86,8 @@ func (r *Reminders) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, err
 	}
 	s := Stats{Conservation: conservation, Planner: r.planner.status(), Overtaken: r.sender.overtaken.Load()}
-	s.Channels = r.sender.channels()
-	return s, nil
+	s.Channels, err = r.sender.disabled(ctx, r.sender.channels())
+	return s, err
 }
 
 func (p *planner) status() PlannerStatus {
@@ -141,6 +144,29 @@ func (s *sender) channels() (all []ChannelStatus) {
 		}
 	}
 	return all
+}
+
+// disabled marks the channels whose one destination is suppressed.
+func (s *sender) disabled(ctx context.Context, all []ChannelStatus) ([]ChannelStatus, error) {
+	i := -1
+	for _, l := range s.lanes {
+		for _, c := range l.carriers {
+			i++
+			d, ok := c.Channel.(channels.Destined)
+			if !ok {
+				continue
+			}
+			known, err := s.commands.Suppression(ctx, aggregates.Endpoint, d.Destination())
+			if err != nil {
+				return nil, err
+			}
+			if known.Active {
+				all[i].State, all[i].Since = "disabled", &known.Since.At
+				all[i].Reason = strings.TrimSpace(known.Reason + " " + known.Code)
+			}
+		}
+	}
+	return all, nil
 }
 
 // paused tells whether c waits for its provider. sender.mu is held.

@@ -13,20 +13,29 @@ import (
 
 var errSuppressed = errors.New("nothing is sent to this address")
 
-// reaches names the channel that sends to an address of a kind. Others, such as
-// slack and webhook, need an address to know who is meant, and send elsewhere: what
+// reaches names the channel that sends to an address of a kind. Others, such as slack, need an address to know who is meant, and send elsewhere: what
 // becomes of their messages says nothing of the address, nor does its owner's wish
 // concern them.
 var reaches = map[channels.Kind]string{channels.Email: "email", channels.Phone: "sms", channels.Push: "push"}
 
+// address is what a carrier's provider speaks of: where all its messages go, or the
+// recipient's address. ok is false where they go elsewhere.
+func (c *carrier) address(to string) (kind aggregates.AddressKind, address string, ok bool) {
+	if d, is := c.Channel.(channels.Destined); is {
+		return aggregates.Endpoint, d.Destination(), true
+	}
+	return aggregates.AddressKind(c.Kind), to, reaches[c.Kind] == c.Name
+}
+
 // maySend looks whether an address is suppressed, at the end of its stream.
 func (s *sender) maySend(ctx context.Context, c *carrier, to string) error {
-	if reaches[c.Kind] != c.Name {
+	kind, address, ok := c.address(to)
+	if !ok {
 		return nil
 	}
-	reason, err := s.commands.Suppressed(ctx, aggregates.AddressKind(c.Kind), to)
-	if err == nil && reason != "" {
-		err = fmt.Errorf("%w: %s", errSuppressed, reason)
+	known, err := s.commands.Suppression(ctx, kind, address)
+	if err == nil && known.Active {
+		err = fmt.Errorf("%w: %s", errSuppressed, known.Reason)
 	}
 	return err
 }
@@ -41,12 +50,16 @@ func (s *sender) suppress(ctx context.Context, c *carrier, n aggregates.Notifica
 	case channels.OptedOut:
 		reason = events.SuppressedStop
 	}
-	id, ok := s.commands.SuppressionID(aggregates.AddressKind(c.Kind), to)
-	if reason == "" || !ok || reaches[c.Kind] != c.Name {
+	kind, address, ok := c.address(to)
+	if reason == "" || !ok {
+		return
+	}
+	id, ok := s.commands.SuppressionID(kind, address)
+	if !ok {
 		return
 	}
 	_, err := commands.Do(ctx, s.commands, commands.SuppressAddress{Fact: events.AddressSuppressed{
-		SuppressionID: id, Kind: string(c.Kind), To: channels.Mask(c.Kind, to), Reason: reason, Provider: c.Provider, Code: r.Code,
+		SuppressionID: id, Kind: string(kind), To: channels.Mask(channels.Kind(kind), address), Reason: reason, Provider: c.Provider, Code: r.Code,
 	}}, system(n.ID), nothing[*aggregates.Suppression])
 	if err != nil {
 		s.logger.Warn("that an address is not to be sent to could not be recorded", "notification", n.ID, "error", err)

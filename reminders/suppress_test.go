@@ -63,9 +63,9 @@ func TestAnswersThatSuppress(t *testing.T) {
 				w.reminded()
 				at(time.Hour + time.Minute)
 				require.Equal(t, aggregates.NotificationFailed, w.only().Status)
-				got, err := w.handler.Suppressed(t.Context(), aggregates.EmailAddress, "ANN@x.org")
+				got, err := w.handler.Suppression(t.Context(), aggregates.EmailAddress, "ANN@x.org")
 				require.NoError(t, err)
-				require.Equal(t, reason, got)
+				require.Equal(t, reason, got.Reason)
 			})
 		})
 	}
@@ -89,12 +89,62 @@ func TestChannelsThatSendElsewhere(t *testing.T) {
 		c.Channels = []string{"slack"}
 		do(w, commands.RegisterParticipant{EventID: eventID, ParticipantID: "bob", Contact: c})
 		at(time.Hour + 2*time.Minute)
-		got, err := w.handler.Suppressed(t.Context(), aggregates.EmailAddress, "bob@x.org")
+		got, err := w.handler.Suppression(t.Context(), aggregates.EmailAddress, "bob@x.org")
 		require.NoError(t, err)
 		require.Empty(t, got)
 	}, func(w *world) {
 		w.tune = func(all []channels.Registration) {
 			all[1] = channels.Registration{Name: "slack", Kind: channels.Email, Channel: w.sms, Timeout: 5 * time.Second}
 		}
+	})
+}
+
+// posting is a channel that posts to one place.
+type posting struct{ *scripted }
+
+func (posting) Destination() string { return "https://hooks.example.org/secret" }
+
+// A place that wants no more messages gets none, for whomever, until it is released by hand.
+func TestADestinationIsDisabled(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.interval(3600)
+		w.email.setAnswer(always(channels.Result{Outcome: channels.Gone, Code: "410"}))
+		w.reminded()
+		at(time.Hour)
+		w.register("bob")
+		at(time.Hour + time.Minute)
+		require.Len(t, w.email.deliveries(), 1)
+		for _, n := range w.notifications() {
+			require.Equal(t, aggregates.NotificationFailed, n.Status)
+		}
+		stats, err := w.r.Stats(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "disabled", stats.Channels[0].State)
+		require.Equal(t, "gone 410", stats.Channels[0].Reason)
+		require.Equal(t, noon.Add(time.Hour), *stats.Channels[0].Since)
+		for _, entry := range w.log() {
+			if f, ok := entry.Fact.(events.AddressSuppressed); ok {
+				require.Equal(t, "hooks.example.org/***", f.To)
+			}
+		}
+		got, err := w.handler.Suppression(t.Context(), aggregates.EmailAddress, "ann@x.org")
+		require.NoError(t, err)
+		require.Empty(t, got, "it says nothing of the recipient")
+
+		w.email.setAnswer(nil)
+		id, ok := w.handler.SuppressionID(aggregates.Endpoint, "https://hooks.example.org/secret")
+		require.True(t, ok)
+		do(w, commands.ReleaseAddress{Fact: events.AddressReleased{SuppressionID: id, Reason: events.ReleasedByHand}})
+		for _, n := range w.notifications() {
+			do(w, commands.RetryNotification{NotificationID: n.ID})
+		}
+		at(time.Hour + 2*time.Minute)
+		require.Len(t, w.email.deliveries(), 3)
+		stats, err = w.r.Stats(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "ready", stats.Channels[0].State)
+	}, func(w *world) {
+		w.audited = true
+		w.tune = func(all []channels.Registration) { all[0].Channel = posting{w.email} }
 	})
 }

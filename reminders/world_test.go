@@ -41,6 +41,7 @@ type world struct {
 	tune      func([]channels.Registration)
 	more      []channels.Registration // behind those
 	audited   bool
+	fallback  Fallback
 	leader    Leader
 	drain     time.Duration
 	fail      hook // before an append
@@ -132,7 +133,7 @@ func (w *world) start() {
 		w.running.Go(func() { _ = models.Follow(ctx) })
 	}
 	r, err := New(Options{
-		Commands: w.handler, Store: seen, Models: w.models, Channels: registered, Leader: w.leader, Dir: w.dir, Now: w.now, Logger: logger,
+		Commands: w.handler, Store: seen, Models: w.models, Channels: registered, Fallback: w.fallback, Leader: w.leader, Dir: w.dir, Now: w.now, Logger: logger,
 		OptOut: func(event, participant string) string { return "https://x.org/" + event + "/" + participant },
 	})
 	w.check(err)

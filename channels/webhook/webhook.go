@@ -60,6 +60,9 @@ func Backoff() []time.Duration {
 	}
 }
 
+// Destination is the URL, which is for its owner alone to know.
+func (c *Channel) Destination() string { return c.o.URL }
+
 // Server names who is called, for people.
 func (c *Channel) Server() string { return outgoing.Host(c.o.URL) }
 

@@ -173,7 +173,10 @@ func (e *examination) judge(s serverStats) {
 		e.add("sending", good, "running", "")
 	}
 	for _, c := range s.Channels {
-		if c.State != "ready" {
+		switch c.State {
+		case "disabled":
+			e.add("channel", warning, fmt.Sprintf("%s, by %s, is disabled since %s, as its receiver said that it wants no more: %s", c.Name, c.Provider, c.Since.Format(time.RFC3339), c.Reason), "mend the receiver, then release its URL (docs/channels.md, Webhooks)")
+		case "paused":
 			e.add("channel", warning, fmt.Sprintf("%s, by %s, waits for its provider since %s: %s", c.Name, c.Provider, c.Since.Format(time.RFC3339), c.Reason), "mend what the provider says; it goes on by itself")
 		}
 		for _, p := range c.Endpoints {

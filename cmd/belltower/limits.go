@@ -8,15 +8,17 @@ import (
 	"time"
 
 	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/reminders"
 )
 
 // limitSettings say how much is sent at a time, and by whom first.
 type limitSettings struct {
-	order, channels, providers, recipients string
+	order, channels, providers, recipients, chain, after string
 
 	// What check has made of them.
 	perChannel, perProvider map[string]float64
 	spacing                 map[string]time.Duration
+	follow                  reminders.Fallback
 }
 
 func (l *limitSettings) flags() []setting {
@@ -25,6 +27,8 @@ func (l *limitSettings) flags() []setting {
 		{"channel-per-second", "BELLTOWER_CHANNEL_PER_SECOND", "", "most messages a second on a channel: email=50,sms=10 (default: no bound but slack=1)", &l.channels},
 		{"provider-per-second", "BELLTOWER_PROVIDER_PER_SECOND", "", "most messages a second through a provider, on all its channels: twilio=10 (default: no bound)", &l.providers},
 		{"recipient-interval", "BELLTOWER_RECIPIENT_INTERVAL", "", "how long one address is left alone after a message on a channel: sms=30s (default: not at all)", &l.recipients},
+		{"fallback", "BELLTOWER_FALLBACK", "", "channels that stand in for each other, in order: push,sms,email; of a message for several of them, the next is used where the one before failed or had no receipt or answer (default: all are used at once)", &l.chain},
+		{"fallback-after", "BELLTOWER_FALLBACK_AFTER", "10m", "how long a receipt or an answer is waited for before the next of them is used", &l.after},
 	}
 }
 
@@ -33,6 +37,8 @@ const (
 	maxPerSecond         = 100_000
 	minPerSecond         = 0.001
 	maxRecipientInterval = 24 * time.Hour
+	minFallbackAfter     = time.Second
+	maxFallbackAfter     = 24 * time.Hour
 )
 
 // checkLimits reads the limits, once it is known who carries what.
@@ -63,8 +69,40 @@ func (s *settings) checkLimits() (err error) {
 		}
 		l.spacing[name] = every
 	}
+	return s.checkFallback(all)
+}
+
+// checkFallback reads the chain of channels; known are all that there are.
+func (s *settings) checkFallback(known []string) error {
+	l := &s.providers.limits
+	l.follow = reminders.Fallback{}
+	if strings.TrimSpace(l.chain) == "" {
+		return nil
+	}
+	after, err := time.ParseDuration(l.after)
+	if err != nil || after < minFallbackAfter || after > maxFallbackAfter {
+		return s.refuse("fallback-after", "%q is not a time such as 10m, from %v to %v", l.after, minFallbackAfter, maxFallbackAfter)
+	}
+	for name := range strings.SplitSeq(l.chain, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case !slices.Contains(known, name):
+			slices.Sort(known)
+			return s.refuse("fallback", "there is no channel %q; there are: %s", name, strings.Join(slices.Compact(known), ", "))
+		case slices.Contains(l.follow.Chain, name):
+			return s.refuse("fallback", "%q comes twice", name)
+		}
+		l.follow.Chain = append(l.follow.Chain, name)
+	}
+	if len(l.follow.Chain) < 2 {
+		return s.refuse("fallback", "a chain has two channels or more, such as push,email")
+	}
+	l.follow.After = after
 	return nil
 }
+
+// fallback is the chain, as checked.
+func (l *limitSettings) fallback() reminders.Fallback { return l.follow }
 
 func rates(s *settings, flag, text string, known []string) (map[string]float64, error) {
 	given, err := s.pairs(flag, text, known)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/reminders"
 )
 
 // bothMailers are settings by which a server and SendGrid carry e-mail.
@@ -46,6 +47,25 @@ func TestLimitSettings(t *testing.T) {
 		require.Equal(t, want.RecipientEvery, r.RecipientEvery, r.Name)
 		require.InDelta(t, 100, r.ProviderPerSecond, 0, r.Name)
 	}
+}
+
+func TestFallbackSettings(t *testing.T) {
+	right := map[string]string{"BELLTOWER_FALLBACK": "push, sms,email", "BELLTOWER_FALLBACK_AFTER": "90s"}
+	refuses(t, right, map[string]refusal{
+		"no channel":   {map[string]string{"BELLTOWER_FALLBACK": "push,fax"}, `--fallback (BELLTOWER_FALLBACK): there is no channel "fax"; there are: email, push, sms`},
+		"twice":        {map[string]string{"BELLTOWER_FALLBACK": "push,sms,push"}, `"push" comes twice`},
+		"one":          {map[string]string{"BELLTOWER_FALLBACK": "push"}, "a chain has two channels or more"},
+		"an empty one": {map[string]string{"BELLTOWER_FALLBACK": "push,,sms"}, `there is no channel ""`},
+		"no time":      {map[string]string{"BELLTOWER_FALLBACK_AFTER": "10"}, `--fallback-after (BELLTOWER_FALLBACK_AFTER): "10" is not a time`},
+		"no wait":      {map[string]string{"BELLTOWER_FALLBACK_AFTER": "0s"}, "is not a time"},
+		"a long wait":  {map[string]string{"BELLTOWER_FALLBACK_AFTER": "25h"}, "is not a time"},
+	})
+	s, err := configured(right)
+	require.NoError(t, err)
+	require.Equal(t, reminders.Fallback{Chain: []string{"push", "sms", "email"}, After: 90 * time.Second}, s.providers.limits.fallback())
+	s, err = configured(map[string]string{})
+	require.NoError(t, err)
+	require.Equal(t, reminders.Fallback{}, s.providers.limits.fallback())
 }
 
 func TestSeveralProvidersOfEMail(t *testing.T) {

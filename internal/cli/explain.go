@@ -136,6 +136,9 @@ func (a *app) explain(x explanation, n notification) error {
 		d.add("because of", "the reminder "+span(r.MinutesBefore)+", "+r.ID)
 	}
 	d.add("channel", n.Channel)
+	if n.FallbackOf != nil {
+		d.add("in place of", *n.FallbackOf+", which failed, or had no receipt or answer")
+	}
 	d.add("due", shownExactly(n.ScheduledTime, zone))
 	for _, document := range x.Facts {
 		f, err := decode[fact](document)
@@ -164,6 +167,7 @@ var reasons = map[string]string{
 	"opted_out":          "the participant wants no more messages about this event",
 	"event_cancelled":    "the event was cancelled",
 	"event_deleted":      "the event was deleted",
+	"received":           "one before it in its chain of channels arrived or was answered",
 	"by_hand":            "it was cancelled by hand",
 	"missed":             "it could not be sent before it expired",
 	"outcome_unknown":    "it may have been sent: nobody knows what became of the last attempt",

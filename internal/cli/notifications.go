@@ -21,6 +21,7 @@ type notification struct {
 	AnnouncementID    *string    `json:"announcement_id"`
 	ParticipantID     string     `json:"participant_id"`
 	Channel           string     `json:"channel"`
+	FallbackOf        *string    `json:"fallback_of"`
 	Status            string     `json:"status"`
 	Message           *string    `json:"message"`
 	ScheduledTime     time.Time  `json:"scheduled_time"`
@@ -59,6 +60,9 @@ func (a *app) notificationDetails(n notification) (d details) {
 	d.add("announcement", value(n.AnnouncementID))
 	d.add("participant", n.ParticipantID)
 	d.add("channel", n.Channel)
+	if n.FallbackOf != nil {
+		d.add("in place of", *n.FallbackOf)
+	}
 	d.add("status", n.Status)
 	d.add("due", shownExactly(n.ScheduledTime, zone))
 	d.add("sent", exactly(n.SentTime))
