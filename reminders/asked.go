@@ -52,6 +52,7 @@ func (p *planner) planned(event string) {
 // by this instance or the one that leads. What comes meanwhile is not waited for.
 func (p *planner) waitFor(ctx context.Context, position eventstore.Position) error {
 	upTo := 0 // of those asked to be planned as a whole; 0: position is still ahead
+	led := false
 	for {
 		var elsewhere <-chan struct{}
 		planned := true
@@ -61,8 +62,8 @@ func (p *planner) waitFor(ctx context.Context, position eventstore.Position) err
 		}
 		p.mu.Lock()
 		changed := p.changed
-		if upTo == 0 && !p.position.Before(position) {
-			upTo = p.asked + 1
+		if (upTo == 0 || led != p.leads) && !p.position.Before(position) {
+			upTo, led = p.asked+1, p.leads // what falls to this instance as it begins to lead was to be planned before
 		}
 		there := upTo > 0
 		for event, a := range p.whole {

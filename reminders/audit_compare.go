@@ -3,6 +3,8 @@ package reminders
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/belltower/belltower/aggregates"
@@ -61,7 +63,8 @@ func (a *auditor) compare(ctx context.Context, eventID string) error {
 		}
 	}
 	if len(found) > 0 {
-		a.logger.Error("notifications that an event wants are not as they are to be", "event", eventID, "holes", len(found))
+		first := slices.Min(slices.Collect(maps.Keys(found)))
+		a.logger.Error("notifications that an event wants are not as they are to be", "event", eventID, "holes", len(found), "first", first, "what", found[first].What)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/aggregates"
@@ -79,6 +80,29 @@ func led(t *testing.T, test func(*testing.T, *world, *played)) {
 	inWorld(t, func(t *testing.T, w *world) { test(t, w, leader) }, func(w *world) {
 		leader.changed = make(chan struct{}) // of the bubble
 		w.leader = leader
+	})
+}
+
+// Who waits for what another has to plan, waits for it too where it falls to this one.
+func TestWhatIsTakenOverIsWaitedFor(t *testing.T) {
+	led(t, func(t *testing.T, w *world, leader *played) {
+		w.event(2*time.Hour, 0)
+		w.register("a")
+		w.reminder("r", 60)
+		end, err := w.store.End(t.Context())
+		require.NoError(t, err)
+		planned := make(chan int)
+		go func() {
+			assert.NoError(t, w.r.planner.waitFor(t.Context(), end))
+			planned <- len(w.notifications())
+		}()
+		time.Sleep(time.Minute)
+		w.fail.set(func(int) error {
+			time.Sleep(time.Second) // planning takes its time
+			return nil
+		})
+		leader.set(true, eventstore.Start)
+		require.Equal(t, 1, <-planned)
 	})
 }
 
