@@ -112,7 +112,7 @@ func TestFailingDisk(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			last := busiest(calls, kind.calls)
 			total, hit := tally{}, 0
-			points := spread(rng, last, sized(t, 2, 8, last))
+			points := spread(rng, last, sized(t, 2, 5, last))
 			for _, n := range points {
 				f := &failing{run: newRun(t, t.TempDir(), seed, 1)}
 				hit += f.try(kind.calls, kind.errno, n)
