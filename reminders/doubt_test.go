@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -316,11 +317,11 @@ func TestAskingSurvivesTheProvider(t *testing.T) {
 
 type hostileFinder struct {
 	*scripted
-	n int
+	n atomic.Int64
 }
 
-func (h *hostileFinder) Find(ctx context.Context, _ channels.Message, _ time.Time) channels.Result {
-	if h.n++; h.n%2 == 0 {
+func (h *hostileFinder) Find(context.Context, channels.Message, time.Time) channels.Result {
+	if h.n.Add(1)%2 == 0 {
 		panic("asked")
 	}
 	time.Sleep(time.Minute)
