@@ -60,16 +60,10 @@ func (c *call) readBody(optional bool) (*body, error) {
 	if !takes && !optional {
 		return nil, errNotJSONType
 	}
-	// It wants the connection's own writer, to close the connection behind the answer.
-	data, err := io.ReadAll(held{http.MaxBytesReader(c.w.ResponseWriter, c.Body, maxBody), &c.place})
-	var tooLarge *http.MaxBytesError
+	data, err := c.readRaw(maxBody)
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case errors.Is(err, errOverloaded):
-		return nil, errOverloaded
 	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "unreadable_body", "the body could not be read to its end")
+		return nil, err
 	case optional && len(data) == 0:
 		data = []byte("{}")
 	case !takes:
@@ -80,6 +74,22 @@ func (c *call) readBody(optional bool) (*body, error) {
 		return nil, err
 	}
 	return parseBody(data)
+}
+
+// readRaw reads the body as it is, of most bytes at most.
+func (c *call) readRaw(most int64) ([]byte, error) {
+	// It wants the connection's own writer, to close the connection behind the answer.
+	data, err := io.ReadAll(held{http.MaxBytesReader(c.w.ResponseWriter, c.Body, most), &c.place})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errTooLarge
+	case errors.Is(err, errOverloaded):
+		return nil, errOverloaded
+	case err != nil:
+		return nil, newProblem(http.StatusBadRequest, "unreadable_body", "the body could not be read to its end")
+	}
+	return data, nil
 }
 
 // takesBody tells whether the body says of itself that it is JSON in UTF-8.

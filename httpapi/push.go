@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
-	"io"
 	"net/http"
 	"path"
 	"time"
@@ -137,11 +136,9 @@ func (s *server) putSubscription(c *call) (*answer, error) {
 	if !c.takesBody() {
 		return nil, errNotJSONType
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(c.w.ResponseWriter, c.Body, maxForm))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, errTooLarge
-	} else if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "unreadable_body", "the body could not be read to its end")
+	text, err := c.readRaw(maxForm)
+	if err != nil {
+		return nil, err
 	}
 	token, err := s.o.WebPush.Subscription(string(text))
 	if err != nil {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -77,15 +76,9 @@ func (s *server) readReceipts(c *call) ([]byte, error) {
 	if err := c.place.take(s.admission.all); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(held{http.MaxBytesReader(c.w.ResponseWriter, c.Body, maxBody), &c.place})
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
-	case errors.Is(err, errOverloaded):
-		return nil, errOverloaded
-	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "unreadable_body", "the body could not be read to its end")
+	data, err := c.readRaw(maxBody)
+	if err != nil {
+		return nil, err
 	}
 	c.patient()
 	return data, c.enter()

@@ -90,7 +90,19 @@ func InMemory() *Ring {
 	return newRing(&file{conn: conn, insert: insert}, secret)
 }
 
-func openFile(path string, existing bool) (_ *sqlite.Conn, err error) {
+func openFile(path string, existing bool) (*sqlite.Conn, error) {
+	return connect(path, existing, func(conn *sqlite.Conn) error {
+		conn.SetBusyTimeout(busyTimeout)
+		// Before the first write, so that another program's file stays as it is.
+		if err := identify(conn); err != nil {
+			return err
+		}
+		return setUp(conn)
+	})
+}
+
+// connect opens a connection, which is closed again where it can't be prepared.
+func connect(path string, existing bool, prepare func(*sqlite.Conn) error) (*sqlite.Conn, error) {
 	if err := ensureFile(path, existing); err != nil {
 		return nil, err
 	}
@@ -98,17 +110,10 @@ func openFile(path string, existing bool) (_ *sqlite.Conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, conn.Close())
-		}
-	}()
-	conn.SetBusyTimeout(busyTimeout)
-	// Before the first write, so that another program's file stays as it is.
-	if err := identify(conn); err != nil {
-		return nil, err
+	if err := prepare(conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
-	return conn, setUp(conn)
+	return conn, nil
 }
 
 // setUp has what is committed be on disk, and what is overwritten be gone.

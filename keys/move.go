@@ -78,40 +78,25 @@ func moveAt(ctx context.Context, dir string, to sqldb.Target, at func(step strin
 }
 
 // openAlone opens the file for one process, until the connection is closed.
-func openAlone(path string) (_ *sqlite.Conn, err error) {
-	if err := ensureFile(path, true); err != nil {
-		return nil, err
-	}
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenPrivateCache)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, conn.Close())
+func openAlone(path string) (*sqlite.Conn, error) {
+	return connect(path, true, func(conn *sqlite.Conn) error {
+		conn.SetBusyTimeout(0)
+		// A connection of another holds a shared lock for as long as it is open.
+		if err := sqlitex.ExecuteTransient(conn, "PRAGMA locking_mode = EXCLUSIVE", nil); err != nil {
+			return err
 		}
-	}()
-	conn.SetBusyTimeout(0)
-	// A connection of another holds a shared lock for as long as it is open.
-	if err := sqlitex.ExecuteTransient(conn, "PRAGMA locking_mode = EXCLUSIVE", nil); err != nil {
-		return nil, err
-	}
-	err = identify(conn)
-	for _, do := range []func(*sqlite.Conn) error{setUp, move} {
-		if err == nil {
-			err = do(conn)
+		for _, do := range []func(*sqlite.Conn) error{identify, setUp, move} {
+			if err := do(conn); sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy {
+				return ErrInUse
+			} else if err != nil {
+				return err
+			}
 		}
-	}
-	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy {
-		return nil, ErrInUse
-	}
-	if err != nil {
-		return nil, err
-	}
-	if id, err := resultInt(conn, "PRAGMA application_id"); err != nil || id == 0 {
-		return nil, errors.Join(err, fmt.Errorf("%w: the file is empty", ErrMissing))
-	}
-	return conn, nil
+		if id, err := resultInt(conn, "PRAGMA application_id"); err != nil || id == 0 {
+			return errors.Join(err, fmt.Errorf("%w: the file is empty", ErrMissing))
+		}
+		return nil
+	})
 }
 
 // moving is one run of Move.

@@ -18,7 +18,7 @@ import (
 // Builder folds the log into a generation beside the live one. It holds the
 // generation's lease: nobody else folds into it. A rebuild is
 //
-//	b, err := database.Build(ctx)       // or Resume, of one that was interrupted
+//	b, err := database.Build(ctx)
 //	err = b.Fold(ctx, source, progress) // until it has caught up
 //	err = database.Swap(ctx, b.Generation())
 //	err = b.Close()
@@ -68,11 +68,6 @@ func (d *Database) build(ctx context.Context, considerate bool) (*Builder, error
 		return nil, fmt.Errorf("begin a generation of the read models: %w", err)
 	}
 	return d.builder(ctx, g.Number, holder, considerate)
-}
-
-// Resume goes on with a generation of this version that was not finished.
-func (d *Database) Resume(ctx context.Context, number int64) (*Builder, error) {
-	return d.builder(ctx, number, builderPrefix+uuid.NewString(), false)
 }
 
 // ErrHeld says that somebody else folds into the generation.
@@ -259,17 +254,6 @@ func (b *Builder) renewWithin() error {
 		b.renewed.Store(time.Now().UnixNano())
 	}
 	return err
-}
-
-// Sweep removes the rows of deleted events, so that nothing is left to be compared
-// that queries don't show. Models do so by themselves, when nothing else is to be done.
-func (b *Builder) Sweep(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if more, err := b.w.sweep(); err != nil || !more {
-			return err
-		}
-	}
-	return ctx.Err()
 }
 
 // Close gives the lease up; the generation stays.

@@ -21,6 +21,7 @@ func (p *planner) resume(left []string) {
 			p.ask([]string{event})
 		}
 	}
+	p.takenUp = p.asked
 }
 
 // ask notes that events are to be planned as a whole. p.mu is held.
@@ -52,7 +53,6 @@ func (p *planner) planned(event string) {
 // by this instance or the one that leads. What comes meanwhile is not waited for.
 func (p *planner) waitFor(ctx context.Context, position eventstore.Position) error {
 	upTo := 0 // of those asked to be planned as a whole; 0: position is still ahead
-	led := false
 	for {
 		var elsewhere <-chan struct{}
 		planned := true
@@ -62,8 +62,11 @@ func (p *planner) waitFor(ctx context.Context, position eventstore.Position) err
 		}
 		p.mu.Lock()
 		changed := p.changed
-		if (upTo == 0 || led != p.leads) && !p.position.Before(position) {
-			upTo, led = p.asked+1, p.leads // what falls to this instance as it begins to lead was to be planned before
+		if upTo == 0 && !p.position.Before(position) {
+			upTo = p.asked + 1
+		}
+		if upTo > 0 {
+			upTo = max(upTo, p.takenUp+1)
 		}
 		there := upTo > 0
 		for event, a := range p.whole {

@@ -116,6 +116,9 @@ func (f Fallback) settle(ctx context.Context, h *commands.Handler, wanted []even
 // lost tells, before a message is sent, why it must not be, as others of its chain
 // stand.
 func (f Fallback) lost(ctx context.Context, h *commands.Handler, id string, wanted []events.NotificationScheduled, answered time.Time) (why string, err error) {
+	if len(f.Chain) == 0 {
+		return "", nil
+	}
 	for _, one := range f.arrange(wanted) {
 		if one.NotificationID == id {
 			_, why, err = f.turn(ctx, h, one, answered)

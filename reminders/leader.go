@@ -98,6 +98,7 @@ func (p *planner) turn(b *beside) (<-chan struct{}, error) {
 		p.update(func() {
 			p.leads = true
 			p.ask(events)
+			p.takenUp = p.asked
 		})
 	case !leads && p.leads:
 		if err := p.putDown(); err != nil {

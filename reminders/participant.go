@@ -90,25 +90,23 @@ func (p *planner) planThese(ctx context.Context, event string, participants []st
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for i := range participants {
-		wanted, out, err := p.fallback.settle(ctx, p.commands, now.wanted[i], now.answered[i])
-		if unreadable(err) {
-			left.note(err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		schedule, cancel := Plan(wanted, open[i], now.reason[i])
-		for j := range cancel {
-			if why := out[cancel[j].NotificationID]; why != "" {
-				cancel[j].Reason = why
-			}
-		}
-		if len(schedule)+len(cancel) == 0 {
+		if len(now.wanted[i])+len(open[i]) == 0 {
 			continue
 		}
 		group.Go(func() error {
+			wanted, out, err := p.fallback.settle(groupCtx, p.commands, now.wanted[i], now.answered[i])
+			if unreadable(err) {
+				left.note(err)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			schedule, cancel := Plan(wanted, open[i], now.reason[i])
 			for _, c := range cancel {
+				if why := out[c.NotificationID]; why != "" {
+					c.Reason = why
+				}
 				if err := p.do(groupCtx, c, left); err != nil {
 					return err
 				}

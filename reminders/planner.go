@@ -48,6 +48,7 @@ type planner struct {
 	created  time.Time // of the fact there
 	caughtUp bool
 	asked    int              // how often an event was asked to be planned as a whole
+	takenUp  int              // asked, when this instance last took up what was left: that was to be planned before
 	whole    map[string]asked // those not yet done
 	planning []Planning
 	leads    bool             // this instance plans

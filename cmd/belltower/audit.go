@@ -91,7 +91,7 @@ func auditFolder(ctx context.Context, s settings, progress func(reminders.AuditP
 	}
 	defer func() { err = errors.Join(err, ring.Close()) }()
 	return reminders.AuditLog(ctx, reminders.AuditOptions{
-		Store: log, Keys: ring, Channels: registered, Fallback: s.providers.limits.fallback(), Dir: data, Now: time.Now,
+		Store: log, Keys: ring, Channels: registered, Fallback: s.providers.limits.fallback, Dir: data, Now: time.Now,
 	}, progress)
 }
 

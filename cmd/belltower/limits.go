@@ -18,7 +18,7 @@ type limitSettings struct {
 	// What check has made of them.
 	perChannel, perProvider map[string]float64
 	spacing                 map[string]time.Duration
-	follow                  reminders.Fallback
+	fallback                reminders.Fallback
 }
 
 func (l *limitSettings) flags() []setting {
@@ -75,7 +75,7 @@ func (s *settings) checkLimits() (err error) {
 // checkFallback reads the chain of channels; known are all that there are.
 func (s *settings) checkFallback(known []string) error {
 	l := &s.providers.limits
-	l.follow = reminders.Fallback{}
+	l.fallback = reminders.Fallback{}
 	if strings.TrimSpace(l.chain) == "" {
 		return nil
 	}
@@ -89,20 +89,17 @@ func (s *settings) checkFallback(known []string) error {
 		case !slices.Contains(known, name):
 			slices.Sort(known)
 			return s.refuse("fallback", "there is no channel %q; there are: %s", name, strings.Join(slices.Compact(known), ", "))
-		case slices.Contains(l.follow.Chain, name):
+		case slices.Contains(l.fallback.Chain, name):
 			return s.refuse("fallback", "%q comes twice", name)
 		}
-		l.follow.Chain = append(l.follow.Chain, name)
+		l.fallback.Chain = append(l.fallback.Chain, name)
 	}
-	if len(l.follow.Chain) < 2 {
+	if len(l.fallback.Chain) < 2 {
 		return s.refuse("fallback", "a chain has two channels or more, such as push,email")
 	}
-	l.follow.After = after
+	l.fallback.After = after
 	return nil
 }
-
-// fallback is the chain, as checked.
-func (l *limitSettings) fallback() reminders.Fallback { return l.follow }
 
 func rates(s *settings, flag, text string, known []string) (map[string]float64, error) {
 	given, err := s.pairs(flag, text, known)

@@ -62,10 +62,10 @@ func TestFallbackSettings(t *testing.T) {
 	})
 	s, err := configured(right)
 	require.NoError(t, err)
-	require.Equal(t, reminders.Fallback{Chain: []string{"push", "sms", "email"}, After: 90 * time.Second}, s.providers.limits.fallback())
+	require.Equal(t, reminders.Fallback{Chain: []string{"push", "sms", "email"}, After: 90 * time.Second}, s.providers.limits.fallback)
 	s, err = configured(map[string]string{})
 	require.NoError(t, err)
-	require.Equal(t, reminders.Fallback{}, s.providers.limits.fallback())
+	require.Equal(t, reminders.Fallback{}, s.providers.limits.fallback)
 }
 
 func TestSeveralProvidersOfEMail(t *testing.T) {

@@ -308,7 +308,7 @@ func (h *here) open(ctx context.Context, name string) (rebuildable, func() error
 	registered := register(io.Discard, s)
 	handler := commands.NewHandler(commands.Options{Store: h.log, Keys: h.keys, Now: time.Now, Channels: reminders.Kinds(registered)})
 	planner, err := reminders.New(reminders.Options{
-		Commands: handler, Store: h.log, Channels: registered, Fallback: s.providers.limits.fallback(), Dir: s.data, Now: time.Now, Logger: h.logger,
+		Commands: handler, Store: h.log, Channels: registered, Fallback: s.providers.limits.fallback, Dir: s.data, Now: time.Now, Logger: h.logger,
 	})
 	if err != nil {
 		handler.Close()

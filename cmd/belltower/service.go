@@ -111,7 +111,7 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 	}
 	optOut, pushes := optOutLinks(ring.Digest, s.publicURL), pushLinks(ring.Digest, s.publicURL)
 	if v.reminders, err = reminders.New(reminders.Options{
-		Commands: handler, Store: log, Models: models, Channels: v.channels, Fallback: s.providers.limits.fallback(), Leader: v.leader(), Dir: s.data, Database: s.sharedDatabase(),
+		Commands: handler, Store: log, Models: models, Channels: v.channels, Fallback: s.providers.limits.fallback, Leader: v.leader(), Dir: s.data, Database: s.sharedDatabase(),
 		OptOut: optOut.link, Now: time.Now, Logger: logger,
 	}); err != nil {
 		return nil, err
