@@ -18,7 +18,8 @@ type Hours struct {
 
 // OpenHours opens the counts in the file path, which is made where it is missing.
 func OpenHours(ctx context.Context, path string) (*Hours, error) {
-	db, err := sql.Open("sqlite", path)
+	// A transaction that was broken off may hold the file for a moment after its end.
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		return nil, fmt.Errorf("open hours: %w", err)
 	}
