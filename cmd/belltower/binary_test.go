@@ -105,6 +105,9 @@ type process struct {
 	out, err text
 	ended    chan struct{}
 	waited   error // of cmd.Wait, once ended is closed
+
+	writes sync.Mutex
+	wrote  string // Consistency-Token of the last write
 }
 
 // launchOptions say how a binary is started.
@@ -238,13 +241,28 @@ func (p *process) does(t *testing.T, status int, method, path string, body any) 
 	return p.sees(t, status, method, path, "", body).body
 }
 
-// sees does so behind a Consistency-Token.
+// sees does so behind a Consistency-Token; without one, a read sees what was last
+// written by way of p.
 func (p *process) sees(t *testing.T, status int, method, path, after string, body any) reply {
 	t.Helper()
+	if after == "" && method == "GET" {
+		after = p.lastWrite("")
+	}
 	got, err := p.client().ask(t.Context(), method, path, after, body)
 	require.NoError(t, err, "stderr:\n%s", &p.err)
 	require.Equal(t, status, got.status, "%s %s: %v", method, path, got.body)
+	p.lastWrite(got.token())
 	return got
+}
+
+// lastWrite gives the token of the last write, which is token unless that is empty.
+func (p *process) lastWrite(token string) string {
+	p.writes.Lock()
+	defer p.writes.Unlock()
+	if token != "" {
+		p.wrote = token
+	}
+	return p.wrote
 }
 
 // until looks every few milliseconds until enough is true.
