@@ -122,7 +122,10 @@ func TestSeveralInstances(t *testing.T) {
 	announce(t, others[0], path, "one")
 	sent("one")
 	require.Len(t, sentBy(t, first)["one"], 5, "who leads sends")
-	require.Contains(t, metricsOf(t, first), "belltower_look_to_call_seconds_count 5\n")
+	figures := metricsOf(t, first)
+	require.Contains(t, figures, "belltower_look_to_call_seconds_count 5\n")
+	require.Regexp(t, `\nbelltower_append_seconds_count [1-9]`, figures)
+	require.NotContains(t, figures, "belltower_log_", "the store syncs")
 
 	// What is asked of one that doesn't lead is done too.
 	others[1].does(t, 200, "POST", "/v1/processor/stop", nil)
