@@ -132,8 +132,23 @@ func until(t *testing.T, what string, enough func() bool) {
 	}
 }
 
-// ask makes a request of a service, and gives the answer's body.
-func ask(t *testing.T, method, url, token string, body any) map[string]any {
+// ask makes a request of a service, and gives the answer's body. What is read may
+// be behind what was written just now.
+func ask(t *testing.T, method, url, token string, body any) (answer map[string]any) {
+	t.Helper()
+	until(t, method+" "+url+" is answered", func() bool {
+		var status int
+		status, answer = try(t, method, url, token, body)
+		if method == "GET" && (status == http.StatusNotFound || status == http.StatusServiceUnavailable) {
+			return false
+		}
+		require.Less(t, status, 400, fmt.Sprint(answer))
+		return true
+	})
+	return answer
+}
+
+func try(t *testing.T, method, url, token string, body any) (status int, answer map[string]any) {
 	t.Helper()
 	var sent io.Reader
 	if body != nil {
@@ -149,8 +164,6 @@ func ask(t *testing.T, method, url, token string, body any) map[string]any {
 	got, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
 	defer got.Body.Close()
-	var answer map[string]any
 	require.NoError(t, json.NewDecoder(got.Body).Decode(&answer))
-	require.Less(t, got.StatusCode, 400, fmt.Sprint(answer))
-	return answer
+	return got.StatusCode, answer
 }
