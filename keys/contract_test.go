@@ -359,7 +359,7 @@ func TestAServerAway(t *testing.T) {
 
 func until(t *testing.T, is func() bool) {
 	t.Helper()
-	require.Eventually(t, is, time.Minute, time.Millisecond)
+	require.Eventually(t, is, 5*time.Minute, time.Millisecond)
 }
 
 // A key is durable before it is taken, also where commits don't wait for the disk.

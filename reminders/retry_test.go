@@ -134,8 +134,17 @@ func TestUnknownIsTriedAgainInDoubt(t *testing.T) {
 			}
 			return accepted(n)
 		}
+		inDoubt := func() int {
+			n, err := w.r.InDoubt(t.Context())
+			require.NoError(t, err)
+			return n
+		}
 		w.reminded()
+		require.Zero(t, inDoubt())
+		at(time.Hour + time.Second)
+		require.Equal(t, 1, inDoubt())
 		at(90 * time.Minute)
+		require.Zero(t, inDoubt(), "it is final")
 		given := w.email.deliveries()
 		require.Len(t, given, 2)
 		require.Equal(t, given[0].ID, given[1].ID)

@@ -45,6 +45,10 @@ func (r *Reminders) Status(ctx context.Context) (ProcessorStatus, error) {
 	return status, nil
 }
 
+// InDoubt counts the notifications that are not final yet and of which an attempt's
+// outcome is unknown.
+func (r *Reminders) InDoubt(ctx context.Context) (int, error) { return r.table.inDoubt(ctx) }
+
 // ChannelStatus is how a channel does by one who carries it.
 type ChannelStatus struct {
 	Name      string

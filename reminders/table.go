@@ -17,7 +17,7 @@ import (
 
 // tableVersion changes with the schema or with what is put into it: a table of
 // another version is built anew.
-const tableVersion = 3
+const tableVersion = 4
 
 // table is the planner's own: the open notifications, the events that are being
 // planned, and where it is in the log. It is rebuilt from the log alone. Its
@@ -336,6 +336,12 @@ func (t *table) claimedBy(ctx context.Context, boot string) ([]row, error) {
 // claims counts what is claimed, by whomever.
 func (t *table) claims() (n int, err error) {
 	err = t.query(context.Background(), "SELECT count(*) FROM {open} WHERE boot <> ''", nil, func(c columns) { n = int(c.int(0)) })
+	return n, err
+}
+
+// inDoubt counts the rows of which an attempt's outcome is unknown.
+func (t *table) inDoubt(ctx context.Context) (n int, err error) {
+	err = t.query(ctx, "SELECT count(*) FROM {open} WHERE in_doubt <> 0", nil, func(c columns) { n = int(c.int(0)) })
 	return n, err
 }
 

@@ -28,6 +28,7 @@ CREATE INDEX open_due ON open (channel, due) WHERE boot = '';
 CREATE INDEX open_expires ON open (expires) WHERE boot = '';
 CREATE INDEX open_claimed ON open (boot) WHERE boot <> '';
 CREATE INDEX open_participant ON open (event, participant);
+CREATE INDEX open_doubt ON open (id) WHERE in_doubt <> 0;
 CREATE TABLE work (
 	event TEXT PRIMARY KEY, participant TEXT NOT NULL, notification TEXT NOT NULL, checked INTEGER NOT NULL,
 	ordinal INTEGER NOT NULL, again INTEGER NOT NULL

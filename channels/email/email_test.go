@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/channels/channeltest"
 	"github.com/belltower/belltower/channels/email"
+	"github.com/belltower/belltower/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -127,10 +129,12 @@ func TestSecurity(t *testing.T) {
 
 // closedPort is one that nobody listens on.
 func closedPort(t *testing.T) int {
-	listener, err := net.Listen("tcp", "localhost:0")
+	t.Helper()
+	_, port, err := net.SplitHostPort(freeport.Address(t))
 	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return listener.Addr().(*net.TCPAddr).Port
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	return number
 }
 
 // Something else listens: the port is wrong.

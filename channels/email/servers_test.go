@@ -54,7 +54,7 @@ func started(t *testing.T, ports []int, name string, args ...string) {
 		_ = cmd.Process.Kill()
 		<-ended
 	})
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for _, port := range ports {
 		for {
 			conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -275,7 +275,7 @@ func TestChasquid(t *testing.T) {
 			var err error
 			data, err = os.ReadFile(inbox)
 			return err == nil
-		}, 30*time.Second, 20*time.Millisecond)
+		}, 2*time.Minute, 20*time.Millisecond)
 		require.NoError(t, os.Remove(inbox))
 		// What comes before our first header is chasquid's own.
 		_, data, _ = bytes.Cut(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), []byte("\nAuto-Submitted:"))

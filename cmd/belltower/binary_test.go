@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -248,11 +249,32 @@ func (p *process) sees(t *testing.T, status int, method, path, after string, bod
 	if after == "" && method == "GET" {
 		after = p.lastWrite("")
 	}
-	got, err := p.client().ask(t.Context(), method, path, after, body)
-	require.NoError(t, err, "stderr:\n%s", &p.err)
+	var got reply
+	until(t, method+" "+path+" is answered", func() (answered bool) {
+		var err error
+		got, err = p.client().ask(t.Context(), method, path, after, body)
+		require.NoError(t, err, "stderr:\n%s", &p.err)
+		// The read models may be behind for longer than a request waits.
+		return method != "GET" || got.status != http.StatusServiceUnavailable || status == http.StatusServiceUnavailable
+	})
 	require.Equal(t, status, got.status, "%s %s: %v", method, path, got.body)
 	p.lastWrite(got.token())
 	return got
+}
+
+// caughtUp waits until all that is derived from the log has come to its end.
+func (p *process) caughtUp(t *testing.T) {
+	t.Helper()
+	until(t, "all that is derived has caught up", func() bool {
+		stats := p.does(t, 200, "GET", "/v1/stats", nil)
+		end := stats.inner("store").text("position")
+		for _, reader := range stats.list("projections") {
+			if reader.text("position") != end {
+				return false
+			}
+		}
+		return stats.inner("planner").text("position") == end && len(stats.inner("planner").list("planning")) == 0
+	})
 }
 
 // lastWrite gives the token of the last write, which is token unless that is empty.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/channels/email"
+	"github.com/belltower/belltower/internal/freeport"
 	"github.com/belltower/belltower/keys"
 )
 
@@ -105,6 +106,7 @@ func TestBounceAddressesOfAService(t *testing.T) {
 	p.does(t, 202, "POST", "/v1/events/"+event+"/announcements", object{"message": "Hear, hear"})
 	sent := server.taken(t, 1)[0]
 	require.Regexp(t, `^bounces\+[a-z2-7]{42}@back\.example$`, sent.from)
+	p.caughtUp(t)
 	id := p.does(t, 200, "GET", "/v1/notifications", nil).items()[0].text("id")
 	p.finish(t, syscall.SIGTERM)
 
@@ -181,7 +183,7 @@ func TestBounceCommand(t *testing.T) {
 	require.Zero(t, code, said)
 	require.Equal(t, large[:maxBounce], string(body))
 	for says, args := range map[string][]string{
-		"connection refused":    {"--url", "http://" + freeAddress(t)},
+		"connection refused":    {"--url", "http://" + freeport.Address(t)},
 		"is not a URL":          {"--url", "nowhere"},
 		"unknown flag":          {"--to", "nowhere"},
 		"bounce takes no argum": {"mail.eml"},

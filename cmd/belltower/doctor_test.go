@@ -125,6 +125,7 @@ func TestAHoleIsSeenEverywhere(t *testing.T) {
 		return len(p.does(t, 200, "GET", "/v1/notifications", nil).items()) == 1
 	}
 	until(t, "the reminder is planned", planned)
+	p.caughtUp(t)
 	all := examined(t, exitOK, "--data", folder, "--url", p.url)
 	one(t, all, "lock", good, "a service runs")
 	one(t, all, "service", good, "ready")

@@ -18,6 +18,8 @@ import (
 
 	"github.com/emersion/go-smtp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/internal/freeport"
 )
 
 // exim is a mail server by others that relays what it is given to a server far
@@ -92,7 +94,7 @@ func startExim(t *testing.T, far, service string) (address, folder string) {
 	folder = filepath.Join(home, "spool")
 	require.NoError(t, os.Mkdir(folder, 0o750))
 	require.NoError(t, os.Chown(folder, uid, gid))
-	address = freeAddress(t)
+	address = freeport.Address(t)
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
 	_, farPort, err := net.SplitHostPort(far)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/internal/freeport"
 )
 
 // mailpit is a mail server by another author, whose mailboxes are read over HTTP.
@@ -25,7 +27,7 @@ func startMailpit(t *testing.T) mailpit {
 	if err != nil {
 		t.Skip("mailpit is not installed; .ci/run mail brings it")
 	}
-	m := mailpit{freeAddress(t), freeAddress(t)}
+	m := mailpit{freeport.Address(t), freeport.Address(t)}
 	cmd := exec.Command(path, "--listen", m.web, "--smtp", m.smtp, "--disable-version-check", "--database", filepath.Join(t.TempDir(), "mailpit.db"))
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -42,15 +44,6 @@ func startMailpit(t *testing.T) mailpit {
 		})
 	}
 	return m
-}
-
-// freeAddress is one that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return listener.Addr().String()
 }
 
 func (m mailpit) get(t *testing.T, path string, into any) {
@@ -152,7 +145,7 @@ func TestMailFromReminderToOptOut(t *testing.T) {
 
 // A server that refuses everybody's mail loses nothing: it waits, and is seen.
 func TestMailWaitsForItsServer(t *testing.T) {
-	closed := mailpit{smtp: freeAddress(t)}
+	closed := mailpit{smtp: freeport.Address(t)}
 	p := serving(t, filepath.Join(t.TempDir(), "data"), closed.settings()...)
 	event := p.does(t, 201, "POST", "/v1/events", anEvent(time.Hour, nil)).text("id")
 	p.does(t, 201, "POST", "/v1/events/"+event+"/participants", aPerson(1, nil))

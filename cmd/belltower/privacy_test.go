@@ -149,6 +149,7 @@ func tellsNothingPrivate(t *testing.T, last http.HandlerFunc) {
 		until(t, "all attempts have ended", func() bool {
 			return p.does(t, 200, "GET", "/v1/processor", nil)["in_flight"] == float64(0)
 		})
+		p.caughtUp(t)
 		kept := ""
 		for _, n := range p.does(t, 200, "GET", "/v1/notifications?limit=200", nil).items() {
 			one := p.does(t, 200, "GET", "/v1/notifications/"+n.text("id"), nil)

@@ -63,6 +63,7 @@ func TestChromiumShowsPushes(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(page.run(shownNotifications).(string)), &shown))
 		return len(shown) > 0
 	})
+	p.caughtUp(t)
 	sent := p.does(t, 200, "GET", "/v1/notifications?channel=push", nil).items()
 	require.Len(t, sent, 1)
 	require.Len(t, shown, 1)

@@ -218,7 +218,7 @@ func (h *here) openShared(ctx context.Context, s settings) error {
 		}
 		h.closers = append(h.closers, unlock)
 	}
-	log, err := openESDB(ctx, s, h.logger)
+	log, err := openESDB(ctx, s, h.logger, nil)
 	if err != nil {
 		return err
 	}

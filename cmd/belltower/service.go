@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
@@ -38,6 +40,8 @@ type service struct {
 
 	drain     time.Duration // bounds how long requests may take to end, and then sends
 	logger    *slog.Logger
+	measures  *storeMeasures
+	registry  *prometheus.Registry // what /metrics shows
 	server    *http.Server
 	reminders *reminders.Reminders
 	lease     *lease.Lease       // nil: the store is ours alone
@@ -54,7 +58,7 @@ type service struct {
 // sends goes to out.
 func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) (_ *service, err error) {
 	registered := register(out, s)
-	v := &service{drain: drainTime, logger: logger, channels: registered, failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
+	v := &service{drain: drainTime, logger: logger, channels: registered, measures: newStoreMeasures(), failed: make(chan error, 3), tokenFile: filepath.Join(s.data, adminTokenFile)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.close())
@@ -124,10 +128,11 @@ func start(ctx context.Context, s settings, out io.Writer, logger *slog.Logger) 
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	v.url = "http://" + listener.Addr().String()
+	v.registry = registry(log, v.measures, v.reminders)
 	v.server = httpapi.Server(httpapi.New(httpapi.Options{
 		Commands: handler, Models: models, Store: log, Processor: processor{v.reminders}, Rebuilder: rebuilder, Channels: names(v.channels),
 		Tokens: append([]httpapi.Token{{Name: httpapi.AdminName, Value: v.token}}, s.tokens...),
-		Now:    time.Now, Logger: logger, Metrics: registry(log, v.reminders), Version: version(), OptOut: optOut.read, Receivers: receivers(v.channels), TimeZones: v.zones,
+		Now:    time.Now, Logger: logger, Metrics: v.registry, Version: version(), OptOut: optOut.read, Receivers: receivers(v.channels), TimeZones: v.zones,
 		WebPush: s.providers.webPush.page(pushes),
 	}))
 	if s.esdb.listen != "" {

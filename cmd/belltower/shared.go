@@ -41,7 +41,7 @@ func checkStore(store string) error {
 // What it opens, v closes.
 func (v *service) openStore(ctx context.Context, s settings) (eventstore.Store, error) {
 	if s.store == embeddedStore {
-		log, err := embedded.Open(ctx, s.data, embedded.Options{Now: time.Now, Logger: v.logger})
+		log, err := embedded.Open(ctx, s.data, embedded.Options{Now: time.Now, Logger: v.logger, Appended: v.measures.appended, Synced: v.measures.synced})
 		if errors.Is(err, eventstore.ErrLocked) {
 			return nil, fmt.Errorf("the data folder %s is in use by another belltower: %w", s.data, err)
 		} else if err != nil {
@@ -57,7 +57,7 @@ func (v *service) openStore(ctx context.Context, s settings) (eventstore.Store, 
 		return nil, err
 	}
 	v.closers = append(v.closers, unlock)
-	log, err := openESDB(ctx, s, v.logger)
+	log, err := openESDB(ctx, s, v.logger, v.measures.appended)
 	if err != nil {
 		return nil, err
 	}
@@ -79,9 +79,10 @@ func lockFolder(data string) (unlock func() error, err error) {
 	return lock.Unlock, nil
 }
 
-// openESDB opens the EventStoreDB that the settings name.
-func openESDB(ctx context.Context, s settings, logger *slog.Logger) (*esdb.Store, error) {
-	return esdb.Open(ctx, s.store, esdb.Options{Prefixes: streams, KeepLast: []string{lease.Stream}, Logger: logger})
+// openESDB opens the EventStoreDB that the settings name. appended hears of each
+// append; nil: nobody does.
+func openESDB(ctx context.Context, s settings, logger *slog.Logger, appended func(took time.Duration)) (*esdb.Store, error) {
+	return esdb.Open(ctx, s.store, esdb.Options{Prefixes: streams, KeepLast: []string{lease.Stream}, Appended: appended, Logger: logger})
 }
 
 // sharedBefore refuses a log that instances have shared: it holds streams that

@@ -33,6 +33,12 @@ type Options struct {
 	// Logger hears of what no caller can be told: that the log stopped or went
 	// on writing, and failed checkpoints. slog.Default() when nil.
 	Logger *slog.Logger
+	// Appended hears how long an append took until it was answered with success,
+	// from many goroutines at once; nil: nobody does.
+	Appended func(took time.Duration)
+	// Synced hears how many records a sync brought to disk, and how long it took;
+	// the writer waits for it. nil: nobody does.
+	Synced func(records int, took time.Duration)
 
 	// commit runs a COMMIT; tests put one here that fails before or after it.
 	commit func(commit func() error) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/belltower/belltower/eventstore"
 )
@@ -140,9 +141,13 @@ func (q *queue) signal() {
 // Append implements eventstore.Store. The bytes of records are read until the
 // append is answered; where the outcome is unknown they must never be changed.
 func (l *Log) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
+	began := time.Now()
 	p, err := l.append(ctx, stream, expected, records)
 	if err != nil {
 		return eventstore.Position{}, fmt.Errorf("append to %s: %w", stream, err)
+	}
+	if l.options.Appended != nil {
+		l.options.Appended(time.Since(began))
 	}
 	return position(p), nil
 }

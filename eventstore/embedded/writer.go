@@ -178,6 +178,9 @@ func (l *Log) committed(b *batch, took time.Duration) {
 		s.LastBatch = b.appends
 		s.SyncTime += took
 	})
+	if l.options.Synced != nil {
+		l.options.Synced(len(b.entries), took)
+	}
 	l.end.move(w.last)
 	b.answer()
 }

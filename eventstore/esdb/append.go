@@ -16,9 +16,13 @@ import (
 // made anew and the append sent again, for a few seconds: with the same ids at
 // the same revision the server takes it once.
 func (s *Store) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
+	began := time.Now()
 	p, err := s.append(ctx, stream, expected, records)
 	if err != nil {
 		return eventstore.Position{}, fmt.Errorf("append to %s: %w", stream, err)
+	}
+	if s.o.Appended != nil {
+		s.o.Appended(time.Since(began))
 	}
 	return p, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/belltower/belltower/eventstore/embedded"
 	"github.com/belltower/belltower/eventstore/esdb"
 	"github.com/belltower/belltower/eventstore/esdbserver"
+	"github.com/belltower/belltower/internal/freeport"
 )
 
 func address(at string) string {
@@ -292,9 +293,9 @@ func TestServerAway(t *testing.T) {
 // The server restarts again and again under load.
 func TestRestartsUnderLoad(t *testing.T) {
 	folder := t.TempDir()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	at := freeport.Address(t)
+	listener, err := net.Listen("tcp", at)
 	require.NoError(t, err)
-	at := listener.Addr().String()
 	var log *embedded.Log
 	var server *esdbserver.Server
 	var ended chan error

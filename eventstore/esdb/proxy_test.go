@@ -11,6 +11,8 @@ import (
 	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/internal/freeport"
 )
 
 // proxy stands between client and server and does to the wire what wires do.
@@ -21,7 +23,7 @@ type proxy struct {
 
 func newProxy(t *testing.T, to string) *proxy {
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := &proxy{toxiproxy.NewProxy(server, t.Name(), "127.0.0.1:0", to), t}
+	p := &proxy{toxiproxy.NewProxy(server, t.Name(), freeport.Address(t), to), t}
 	p.up()
 	t.Cleanup(p.down)
 	return p

@@ -26,6 +26,9 @@ type Options struct {
 	// KeepLast are streams of which the last record alone is of use: the server
 	// is told to keep no other.
 	KeepLast []string
+	// Appended hears how long an append took until it was answered with success,
+	// from many goroutines at once; nil: nobody does.
+	Appended func(took time.Duration)
 	Logger   *slog.Logger
 }
 

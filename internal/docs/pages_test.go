@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/belltower/belltower/internal/freeport"
 )
 
 const root = "../.."
@@ -91,7 +93,7 @@ func (p place) run(t *testing.T, commands ...string) string {
 	t.Helper()
 	script := "set -eu -o pipefail\n" + strings.NewReplacer(p.replaced...).Replace(strings.Join(commands, "\n"))
 	// A bound against a command that waits for ever, far above what any takes.
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = p.folder
@@ -114,13 +116,10 @@ func (p place) log() string {
 	return string(said)
 }
 
-// freePort is free now, and hardly anybody's before it is used.
+// freePort is free now, and nobody's before it is used.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(freeport.Address(t))
 	require.NoError(t, err)
 	return port
 }
@@ -128,13 +127,28 @@ func freePort(t *testing.T) string {
 // until looks until enough is true.
 func until(t *testing.T, what string, enough func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !enough(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !enough(); time.Sleep(50 * time.Millisecond) {
 		require.True(t, time.Now().Before(deadline), "waited in vain until %s", what)
 	}
 }
 
-// ask makes a request of a service, and gives the answer's body.
-func ask(t *testing.T, method, url, token string, body any) map[string]any {
+// ask makes a request of a service, and gives the answer's body. What is read may
+// be behind what was written just now.
+func ask(t *testing.T, method, url, token string, body any) (answer map[string]any) {
+	t.Helper()
+	until(t, method+" "+url+" is answered", func() bool {
+		var status int
+		status, answer = try(t, method, url, token, body)
+		if method == "GET" && (status == http.StatusNotFound || status == http.StatusServiceUnavailable) {
+			return false
+		}
+		require.Less(t, status, 400, fmt.Sprint(answer))
+		return true
+	})
+	return answer
+}
+
+func try(t *testing.T, method, url, token string, body any) (status int, answer map[string]any) {
 	t.Helper()
 	var sent io.Reader
 	if body != nil {
@@ -150,8 +164,6 @@ func ask(t *testing.T, method, url, token string, body any) map[string]any {
 	got, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
 	defer got.Body.Close()
-	var answer map[string]any
 	require.NoError(t, json.NewDecoder(got.Body).Decode(&answer))
-	require.Less(t, got.StatusCode, 400, fmt.Sprint(answer))
-	return answer
+	return got.StatusCode, answer
 }

@@ -3,7 +3,6 @@ package sqldb_test
 import (
 	"context"
 	"database/sql"
-	"net"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/belltower/belltower/internal/freeport"
 	"github.com/belltower/belltower/internal/sqldb"
 	"github.com/belltower/belltower/internal/sqldb/sqldbtest"
 )
@@ -180,10 +180,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestAServerThatIsDownIsUnreachable(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	at := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	at := freeport.Address(t)
 	for _, scheme := range []string{"postgres", "mysql"} {
 		target, err := sqldb.Parse(scheme + "://ann:s3cret@" + at + "/bells")
 		require.NoError(t, err)

@@ -47,6 +47,7 @@ func fill(t *testing.T, disk string) (free func()) {
 // while it is full; and once there is room writes go on by themselves.
 // The disk holds what three write-ahead logs grow to between checkpoints.
 func TestFullDisk(t *testing.T) {
+	beside(t)
 	budget(t, time.Minute)
 	seed := seeded(t)
 	r := newRun(t, smallDisk(t, "160m"), seed, 3)
@@ -187,6 +188,7 @@ func (v *service) freeze(t *testing.T) {
 
 // TestPowerCut cuts the power of the disk under load, again and again.
 func TestPowerCut(t *testing.T) {
+	beside(t)
 	budget(t, time.Minute)
 	seed := seeded(t)
 	d := newPowerDisk(t)

@@ -19,6 +19,7 @@ import (
 // with an error, or the bit has no meaning; what is derived it builds anew. What
 // it never does is to answer something else than before.
 func TestBitFlips(t *testing.T) {
+	beside(t)
 	budget(t, 2*time.Minute)
 	seed := seeded(t)
 	rng := rand.New(rand.NewPCG(seed, 0))

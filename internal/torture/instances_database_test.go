@@ -25,6 +25,7 @@ import (
 // TestInstancesOnPostgreSQL is TestInstances on one database that has the read
 // models, the keys and the planner's table of all.
 func TestInstancesOnPostgreSQL(t *testing.T) {
+	beside(t)
 	database := sqldbtest.FreshURL(t, sqldb.PostgreSQL)
 	budget(t, 5*time.Minute)
 	torment(t, hardship{
@@ -35,6 +36,7 @@ func TestInstancesOnPostgreSQL(t *testing.T) {
 
 // TestInstancesOnMySQL is the same, smaller.
 func TestInstancesOnMySQL(t *testing.T) {
+	beside(t)
 	database := sqldbtest.FreshURL(t, sqldb.MySQL)
 	budget(t, 5*time.Minute)
 	torment(t, hardship{
@@ -118,6 +120,7 @@ func liveGeneration(t *testing.T, d *projections.Database) int64 {
 // database up to date, and tells how long it takes until another does. That is
 // meant to be 5 seconds at most; a slow machine may take longer here.
 func TestProjectorIsReplaced(t *testing.T) {
+	beside(t)
 	for _, kind := range []sqldb.Kind{sqldb.PostgreSQL, sqldb.MySQL} {
 		t.Run(string(kind), func(t *testing.T) {
 			database := sqldbtest.FreshURL(t, kind)

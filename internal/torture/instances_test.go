@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/freeport"
 )
 
 // handover is longer than a message may be on its way to the provider after the
@@ -67,7 +68,7 @@ func newSharing(t *testing.T, seed uint64, n, clients int, database string) *sha
 		s.foreseen = append(s.foreseen, suspended...)
 	}
 	require.NoError(t, os.Mkdir(s.folder, 0o700))
-	s.serveStore("127.0.0.1:0")
+	s.serveStore(freeport.Address(t)) // where it may have to come back to
 	for i := range n {
 		s.instances = append(s.instances, &instance{number: i, folder: filepath.Join(dir, fmt.Sprint("instance-", i))})
 		s.start(s.instances[i])
@@ -287,10 +288,11 @@ func (s *sharing) repair() {
 // TestInstances runs three instances on one store under load, and kills or
 // suspends one of them again and again: every second time the one that sends.
 func TestInstances(t *testing.T) {
+	beside(t)
 	budget(t, 5*time.Minute)
 	torment(t, hardship{
 		crowds: sized(t, 4, 20, 20), people: sized(t, 25, 250, 250), reminders: sized(t, 2, 4, 4),
-		faults: sized(t, 5, 25, 500), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second,
+		faults: sized(t, 5, 16, 500), pace: time.Duration(sized(t, 3, 5, 5)) * time.Second,
 	})
 }
 

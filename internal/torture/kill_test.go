@@ -14,9 +14,10 @@ import (
 // registrations, moves, declines, cancellations and deletions, and bursts of
 // reminders of a crowd that are due at once.
 func TestKilled(t *testing.T) {
+	beside(t)
 	budget(t, 4*time.Minute)
 	seed := seeded(t)
-	kills := sized(t, 20, 50, 1000)
+	kills := sized(t, 10, 50, 1000)
 	k := newKilling(newRun(t, t.TempDir(), seed, 6), seed)
 	k.fault = func(v *service) {
 		v.kill(t)

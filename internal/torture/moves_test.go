@@ -13,6 +13,7 @@ import (
 // against the reminders that they make unwanted, which are due at that moment:
 // none leaves for the old state after the acknowledgement.
 func TestMovesAgainstSends(t *testing.T) {
+	beside(t)
 	budget(t, 2*time.Minute)
 	seed := seeded(t)
 	races := sized(t, 500, 10_000, 200_000)

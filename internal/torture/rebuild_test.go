@@ -34,6 +34,7 @@ import (
 // on in the service under load, and while the service projects what comes. After
 // each kill the rows are those of a fresh rebuild.
 func TestRebuildKilled(t *testing.T) {
+	beside(t)
 	budget(t, 90*time.Second)
 	kills, facts := sized(t, 3, 10, 100), sized(t, 2000, 2000, 50_000)
 	sqldbtest.Databases(t, func(t *testing.T, target sqldb.Target) {

@@ -20,7 +20,7 @@ import (
 const admin = "admin-token-of-the-tests"
 
 // patience is how long a test waits for what is to come soon.
-const patience = 90 * time.Second
+const patience = 5 * time.Minute
 
 var built struct {
 	once sync.Once
@@ -209,8 +209,14 @@ func (v *service) ready(t *testing.T) {
 // does makes a request and expects a status.
 func (v *service) does(t *testing.T, status int, method, path string, body object) object {
 	t.Helper()
-	got, err := v.api.ask(t.Context(), request{method: method, path: path, body: body})
-	require.NoError(t, err, v.logged())
+	var got reply
+	until(t, v, method+" "+path+" is answered", func() (answered bool) {
+		var err error
+		got, err = v.api.ask(t.Context(), request{method: method, path: path, body: body})
+		require.NoError(t, err, v.logged())
+		// The read models may be behind for longer than a request waits.
+		return method != "GET" || got.status != 503 || status == 503
+	})
 	require.Equal(t, status, got.status, "%s %s: %v", method, path, got.body)
 	return got.body
 }

@@ -36,6 +36,10 @@ func onlySized(t *testing.T, reason string) {
 	}
 }
 
+// beside lets a suite run beside another one: it waits for most of its time, and
+// what it demands holds on a machine that has much else to do.
+func beside(t *testing.T) { t.Parallel() }
+
 // measures is why suites need a machine with nothing else to do.
 const measures = "it compares measurements"
 

@@ -14,6 +14,7 @@ import (
 // after a minute. Meanwhile writes are refused for now, reads go on, and what
 // becomes due is sent once the store is back.
 func TestStoreDown(t *testing.T) {
+	beside(t)
 	budget(t, 3*time.Minute)
 	seed := seeded(t)
 	people := sized(t, 50, 500, 500)

@@ -49,6 +49,7 @@ func spread(rng *rand.Rand, last, n int) []int {
 // TestKilledAtSync kills the service when it syncs a file, for the n-th time, for
 // every n of the script or as many as -size says.
 func TestKilledAtSync(t *testing.T) {
+	beside(t)
 	needsTrace(t)
 	budget(t, 3*time.Minute)
 	seed := seeded(t)
@@ -100,6 +101,7 @@ func (t tally) String() string {
 // TestFailingDisk lets the n-th sync, write or read fail, for every n of the script or
 // as many as -size says.
 func TestFailingDisk(t *testing.T) {
+	beside(t)
 	needsTrace(t)
 	budget(t, 4*time.Minute)
 	seed := seeded(t)
