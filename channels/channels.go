@@ -139,6 +139,10 @@ type Destined interface {
 type Registration struct {
 	Name     string // as callers name it: "email", "sms", "push", …
 	Kind     Kind   // the address it needs
+	// Elsewhere says that messages don't go to the recipient's address, which only
+	// tells who is meant: what becomes of them says nothing of it, nor does its
+	// owner's wish concern them.
+	Elsewhere bool
 	Provider string // who carries it, as shown to operators: "console", …
 	Channel  Channel
 	// Timeout bounds one attempt. Zero is 15 s.

@@ -20,6 +20,21 @@ func SuppressionStream(id string) string { return "suppression-" + id }
 func (c SuppressAddress) Stream() string { return SuppressionStream(c.Fact.SuppressionID) }
 func (c ReleaseAddress) Stream() string  { return SuppressionStream(c.Fact.SuppressionID) }
 
+// NoteRequest keeps for what a keyed request is, before it is decided: where its
+// body says which stream decides, only the key itself can tell that it was used with
+// another body. ID is derived from the key (Handler.NewID).
+type NoteRequest struct{ ID string }
+
+func (c NoteRequest) Stream() string { return "request-" + c.ID }
+
+func (NoteRequest) Decide(*Noted, aggregates.Now) ([]events.Fact, error) { return nil, nil }
+
+// Noted is the state of a stream that has nothing but a NoteRequest.
+type Noted struct{}
+
+// Evolve has nothing to keep: requests are kept by their keys.
+func (*Noted) Evolve(events.Fact, aggregates.Stamp) {}
+
 func (c SuppressAddress) Decide(s *aggregates.Suppression, _ aggregates.Now) ([]events.Fact, error) {
 	return s.Suppress(c.Fact)
 }

@@ -71,7 +71,7 @@ func fill(path string) string {
 var answered = []string{
 	"Event", "EventList", "Participant", "ParticipantList", "Reminder", "ReminderList", "Announcement", "NotificationSummary",
 	"Notification", "NotificationList", "Attempt", "Fact", "History", "StreamedFact", "Processor", "SendDueResult", "Removed",
-	"Suppression", "Stats", "Rebuilding", "Difference", "Health", "Fault", "Problem", "PushLink",
+	"Suppression", "SuppressionList", "Stats", "Rebuilding", "Difference", "Health", "Fault", "Problem", "PushLink",
 }
 
 var document = sync.OnceValues(func() (routers.Router, error) {

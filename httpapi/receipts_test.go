@@ -318,3 +318,96 @@ func TestSuppressionsByHand(t *testing.T) {
 	}
 	require.NotContains(t, a.logs.String(), "ann@")
 }
+
+// A key belongs to its caller and route, whichever address is asked for, as on
+// every other route.
+func TestKeysOfSuppressions(t *testing.T) {
+	a := newAPI(t)
+	ann, bob := object{"kind": "email", "address": "ann@example.org"}, object{"kind": "email", "address": "bob@example.org"}
+	ask := func(what string, body object, key string) *reply {
+		return a.do(request{method: "POST", path: "/v1/suppressions" + what, body: body, header: map[string]string{"Idempotency-Key": key}, wrong: true})
+	}
+	ask("", object{"kind": "email", "address": "ann"}, "k").is(http.StatusUnprocessableEntity) // refusals are not kept
+	ask("", object{"kind": "email"}, "k").is(http.StatusUnprocessableEntity)
+	first := ask("", ann, "k").is(http.StatusOK)
+	require.Equal(t, true, first["suppressed"])
+	before := a.facts()
+	ask("", bob, "k").refused(http.StatusUnprocessableEntity, "idempotency_key_reused")
+	ask("", object{"kind": "email", "address": "ann@Example.org"}, "k").refused(http.StatusUnprocessableEntity, "idempotency_key_reused")
+	ask("", object{"kind": "fax"}, "k").refused(http.StatusUnprocessableEntity, "idempotency_key_reused")
+	again := ask("", object{"address": "ann@example.org", "kind": "email"}, `"k"`)
+	require.Equal(t, first, again.is(http.StatusOK))
+	require.Equal(t, "true", again.header.Get("Idempotent-Replayed"))
+	require.Equal(t, before, a.facts())
+	require.Equal(t, false, a.post("/v1/suppressions/lookup", bob).is(http.StatusOK)["suppressed"])
+
+	require.Equal(t, false, ask("/release", ann, "k").is(http.StatusOK)["suppressed"], "another route")
+	ask("/release", bob, "k").refused(http.StatusUnprocessableEntity, "idempotency_key_reused")
+	require.Equal(t, true, a.as(annToken).do(request{
+		method: "POST", path: "/v1/suppressions", body: bob, header: map[string]string{"Idempotency-Key": "k"},
+	}).is(http.StatusOK)["suppressed"], "another caller")
+}
+
+// What was noted of a request that then failed doesn't keep the same request from
+// being done.
+func TestKeysOfSuppressionsThatFailed(t *testing.T) {
+	a := newAPI(t)
+	ann := object{"kind": "email", "address": "ann@example.org"}
+	keyed := request{method: "POST", path: "/v1/suppressions", body: ann, header: map[string]string{"Idempotency-Key": "k"}}
+	n := 0
+	a.store.Fail = func(int) error {
+		if n++; n > 1 {
+			return eventstore.ErrUnavailable
+		}
+		return nil
+	}
+	a.do(keyed).refused(http.StatusServiceUnavailable, "unavailable")
+	require.Greater(t, n, 1)
+	a.store.Fail = nil
+	done := a.do(keyed)
+	require.Equal(t, true, done.is(http.StatusOK)["suppressed"])
+	require.Empty(t, done.header.Get("Idempotent-Replayed"))
+	require.Equal(t, "true", a.do(keyed).header.Get("Idempotent-Replayed"))
+}
+
+func TestListOfSuppressions(t *testing.T) {
+	a := newAPI(t)
+	list := func(query string) (tos []string, next string) {
+		l := a.get("/v1/suppressions" + query).is(http.StatusOK)
+		for _, item := range l["items"].([]any) {
+			tos = append(tos, item.(object)["to"].(string))
+		}
+		next, _ = l["next_cursor"].(string)
+		return tos, next
+	}
+	none, next := list("")
+	require.Empty(t, none)
+	require.Empty(t, next)
+	a.post("/v1/suppressions", object{"kind": "email", "address": "ann@example.org"}).is(http.StatusOK)
+	a.clock.advance(time.Second)
+	a.tell(channels.Receipt{ID: "1", News: channels.StopAsked, Kind: channels.Phone, To: "+15005550009", Code: "STOP"}).is(http.StatusNoContent)
+	a.clock.advance(time.Second)
+	last := a.post("/v1/suppressions", object{"kind": "email", "address": "bob@example.org"}).is(http.StatusOK)
+
+	all, _ := list("")
+	require.Equal(t, []string{"a***@example.org", "+15*****09", "b***@example.org"}, all)
+	one, next := list("?limit=2")
+	require.Equal(t, all[:2], one)
+	two, none2 := list("?limit=2&cursor=" + next)
+	require.Equal(t, all[2:], two)
+	require.Empty(t, none2)
+	a.do(request{method: "GET", path: "/v1/suppressions?kind=phone&cursor=" + next, wrong: true}).is(http.StatusBadRequest)
+	for query, want := range map[string][]string{"kind=phone": all[1:2], "reason=by_hand": {all[0], all[2]}, "provider=carrier": all[1:2], "provider=other": nil} {
+		got, _ := list("?" + query)
+		require.Equal(t, want, got, query)
+	}
+	item := a.get("/v1/suppressions").is(http.StatusOK)["items"].([]any)[2]
+	require.Equal(t, last, item, "the same as the resource")
+	for _, query := range []string{"kind=fax", "reason=x", "provider=", "limit=0", "address=ann@example.org"} {
+		a.do(request{method: "GET", path: "/v1/suppressions?" + query, wrong: true}).refused(http.StatusBadRequest, "bad_query")
+	}
+	a.as("").do(request{method: "GET", path: "/v1/suppressions", wrong: true}).refused(http.StatusUnauthorized, "unauthorized")
+	a.post("/v1/suppressions/release", object{"kind": "email", "address": "Ann@Example.org"}).is(http.StatusOK)
+	left, _ := list("")
+	require.Equal(t, all[1:], left)
+}

@@ -137,6 +137,7 @@ func (s *server) routes() []route {
 		{method: "GET", path: "/v1/push/worker.js", handle: s.getPushFile, open: true},
 
 		{method: "POST", path: ReceiptsPath + "{provider}", handle: s.postReceipts, open: true},
+		{method: "GET", path: "/v1/suppressions", query: true, handle: s.getSuppressions},
 		{method: "POST", path: "/v1/suppressions", handle: s.postSuppression},
 		{method: "POST", path: "/v1/suppressions/lookup", handle: s.postSuppressionLookup},
 		{method: "POST", path: "/v1/suppressions/release", handle: s.postSuppressionRelease},

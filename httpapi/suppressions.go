@@ -1,12 +1,15 @@
 package httpapi
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/projections"
 )
 
 // suppression is whether an address is sent to. It is asked for by the address
@@ -52,14 +55,13 @@ func (s *server) readAddress(b *body) (a addressed, err error) {
 		return a, err
 	}
 	var wrong []aggregates.Fault
-	switch channels.Kind(a.kind) {
-	case channels.Email, channels.Phone, channels.Push, channels.Endpoint:
+	if slices.Contains(addressKinds, a.kind) {
 		id, ok := s.o.Commands.SuppressionID(aggregates.AddressKind(a.kind), address)
 		if !ok {
 			wrong = append(wrong, fault("address", "invalid_address", "must be an address of this kind"))
 		}
 		a.id, a.to = id, channels.Mask(channels.Kind(a.kind), address)
-	default:
+	} else {
 		wrong = append(wrong, fault("kind", "unknown_kind", "must be email, phone, push_token or endpoint"))
 	}
 	if len(wrong) > 0 {
@@ -109,16 +111,41 @@ func (s *server) postSuppressionRelease(c *call) (*answer, error) {
 	}}, by, a.see)
 }
 
-// onAddress reads a request to change what is sent to an address. A key of it is
-// looked for among what was asked of that address.
+// onAddress reads a request to change what is sent to an address. A key belongs to
+// its caller and route, whichever address is asked for: that is noted before the
+// address's stream decides, where a request which repeats another is looked for too.
 func (s *server) onAddress(c *call) (a addressed, by commands.Caller, err error) {
 	b, err := c.body()
 	if err != nil {
 		return a, by, err
 	}
-	if a, err = s.readAddress(b); err != nil {
-		return a, by, err
+	a, wrong := s.readAddress(b)
+	if by, err = c.keyed(b); err != nil || by.Key == nil {
+		return a, by, cmp.Or(err, wrong)
 	}
-	by, err = c.keyed(b)
+	note := commands.NoteRequest{ID: s.o.Commands.NewID(by, "request")}
+	_, err = do(s, c, unless(wrong, note), by, func(*commands.Noted, time.Time) *answer { return &answer{} })
 	return a, by, err
+}
+
+// The values that a list of suppressed addresses is narrowed by.
+var (
+	addressKinds       = []string{string(channels.Email), string(channels.Phone), string(channels.Push), string(channels.Endpoint)}
+	suppressionReasons = []string{events.SuppressedStop, events.SuppressedComplaint, events.SuppressedGone, events.SuppressedByHand}
+)
+
+// getSuppressions lists the addresses that nothing is sent to. None of them is shown
+// in clear, to nobody: they are kept as digests.
+func (s *server) getSuppressions(c *call) (*answer, error) {
+	q := c.query()
+	f := projections.SuppressionFilter{Kind: q.oneOf("kind", addressKinds...), Reason: q.oneOf("reason", suppressionReasons...), Provider: q.filter("provider")}
+	page := q.page()
+	if err := q.end(); err != nil {
+		return nil, err
+	}
+	l, err := s.o.Models.Suppressions(c.Context(), f, page)
+	if err != nil {
+		return nil, err
+	}
+	return listed(l.Items, l.NextCursor), nil
 }

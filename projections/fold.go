@@ -90,6 +90,11 @@ func (w *writer) apply(f fact) error {
 		return w.notificationRetried(f, e)
 	case events.NotificationsCleared:
 		return w.notificationsCleared(f, e)
+
+	case events.AddressSuppressed:
+		return w.addressSuppressed(f, e)
+	case events.AddressReleased:
+		return w.addressReleased(e)
 	}
 	return nil // shown by no row: announcements, the processor, noted requests
 }

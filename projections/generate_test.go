@@ -72,6 +72,8 @@ func (h *history) step() {
 		h.opt(e)
 	case choice == 10:
 		h.change(e)
+	case choice == 11 && rapid.Bool().Draw(h.t, "suppress"):
+		h.suppress()
 	case choice <= 13:
 		h.notify(e)
 	case choice == 14 && len(h.notifications) > 2:
@@ -81,6 +83,17 @@ func (h *history) step() {
 	case len(h.notifications) > 0:
 		h.send(h.notifications[h.pick(len(h.notifications))])
 	}
+}
+
+// suppress is told of one of few addresses, so that it is told again, and released.
+func (h *history) suppress() {
+	id := fmt.Sprintf("s%d", h.pick(3))
+	if h.pick(3) == 0 {
+		h.add("suppression-"+id, events.AddressReleased{SuppressionID: id, Kind: "email", Reason: events.ReleasedByHand})
+		return
+	}
+	reason := rapid.SampledFrom([]string{events.SuppressedStop, events.SuppressedGone, events.SuppressedByHand}).Draw(h.t, "reason")
+	h.add("suppression-"+id, events.AddressSuppressed{SuppressionID: id, Kind: "email", To: "a***", Reason: reason, Provider: "smtp"})
 }
 
 func (h *history) pick(n int) int { return rapid.IntRange(0, n-1).Draw(h.t, "pick") }

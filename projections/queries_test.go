@@ -173,6 +173,53 @@ func TestNotificationsInTime(t *testing.T) {
 	})
 }
 
+func TestSuppressions(t *testing.T) {
+	onEach(t, func(t *testing.T, w *world) {
+		since := map[string]time.Time{}
+		suppress := func(id, kind, reason, provider string) {
+			w.add("suppression-"+id, events.AddressSuppressed{SuppressionID: id, Kind: kind, To: id + "***", Reason: reason, Provider: provider})
+			since[id] = w.now()
+		}
+		suppress("p1", "phone", events.SuppressedGone, "twilio")
+		for _, id := range []string{"e3", "e2", "e1"} { // all at one time, so that the ids tell their order
+			w.pass(-time.Second)
+			suppress(id, "email", events.SuppressedGone, "smtp")
+		}
+		began := since["e2"]
+		w.pass(time.Minute)
+		suppress("e2", "email", events.SuppressedByHand, "")
+		suppress("p2", "phone", events.SuppressedStop, "twilio")
+		w.add("suppression-e3", events.AddressReleased{SuppressionID: "e3", Kind: "email", Reason: events.ReleasedByHand})
+		m := w.shown(w.models(t))
+		list := func(f SuppressionFilter, limit int) (got []string) {
+			for cursor := ""; ; {
+				l, err := m.Suppressions(bg, f, Page{Limit: limit, Cursor: cursor})
+				require.NoError(t, err)
+				for _, s := range l.Items {
+					require.True(t, s.Suppressed)
+					got = append(got, s.ID+" "+s.Reason)
+				}
+				if cursor = l.NextCursor; cursor == "" {
+					return got
+				}
+			}
+		}
+		for limit := 1; limit < 6; limit++ {
+			require.Equal(t, []string{"e1 gone", "e2 by_hand", "p1 gone", "p2 stop"}, list(SuppressionFilter{}, limit))
+		}
+		require.Equal(t, []string{"e1 gone", "e2 by_hand"}, list(SuppressionFilter{Kind: "email"}, 1))
+		require.Equal(t, []string{"p2 stop"}, list(SuppressionFilter{Reason: "stop"}, 9))
+		require.Equal(t, []string{"p1 gone", "p2 stop"}, list(SuppressionFilter{Provider: "twilio"}, 1))
+		l, err := m.Suppressions(bg, SuppressionFilter{Reason: "by_hand"}, Page{})
+		require.NoError(t, err)
+		require.Equal(t, []Suppression{{ID: "e2", Kind: "email", To: "e2***", Suppressed: true, Reason: "by_hand", Since: began, Revision: 1}}, l.Items)
+		first, err := m.Suppressions(bg, SuppressionFilter{}, Page{Limit: 1})
+		require.NoError(t, err)
+		_, err = m.Suppressions(bg, SuppressionFilter{Kind: "phone"}, Page{Cursor: first.NextCursor})
+		require.ErrorIs(t, err, ErrCursor)
+	})
+}
+
 func TestCleared(t *testing.T) {
 	onEach(t, func(t *testing.T, w *world) {
 		w.event("a", meeting("a"))

@@ -4,7 +4,7 @@ import "hash/fnv"
 
 // version names the rows that a history folds to. Rows that differ in anything
 // for the same history need another version; a test holds that.
-const version = 5
+const version = 6
 
 // schema is of one generation. Times are microseconds since 1970, optional text
 // is empty when it isn't there, lists of text are JSON. A row belongs to an event
@@ -128,6 +128,17 @@ CREATE TABLE {attempts} (
 	error           TEXT NOT NULL,
 	PRIMARY KEY (notification_id, number)
 ) WITHOUT ROWID;
+CREATE TABLE {suppressions} (
+	id       KEY(64) NOT NULL PRIMARY KEY,
+	kind     KEY(32) NOT NULL,
+	masked   TEXT NOT NULL,
+	reason   KEY(32) NOT NULL,
+	provider KEY(64) NOT NULL,
+	code     TEXT NOT NULL,
+	since    BIGINT NOT NULL,
+	revision BIGINT NOT NULL
+);
+CREATE INDEX {suppressions_since} ON {suppressions} (since, id);
 CREATE TABLE {cleared} (
 	log_commit  BIGINT NOT NULL,
 	log_prepare BIGINT NOT NULL,
@@ -172,13 +183,14 @@ var (
 	notificationsShape = shape{"{notifications}", 1, []string{"id", "event_id", "reminder_id", "announcement_id", "participant_id", "channel",
 		"fallback_of", "status", "message", "scheduled_time", "next_attempt_time", "claimed_at", "sent_time", "final_at", "attempts", "last_error", "in_doubt",
 		"provider_message_id", "revision"}, false}
-	attemptsShape = shape{"{attempts}", 2, []string{"notification_id", "number", "started_at", "provider", "outcome", "error"}, false}
-	clearedShape  = shape{"{cleared}", 2, []string{"log_commit", "log_prepare", "removed"}, false}
-	talliesShape  = shape{"{tallies}", 2, []string{"kind", "name", "n"}, false}
-	wordsShape    = shape{"{words}", 3, []string{"scope", "folded", "id"}, false}
+	attemptsShape     = shape{"{attempts}", 2, []string{"notification_id", "number", "started_at", "provider", "outcome", "error"}, false}
+	suppressionsShape = shape{"{suppressions}", 1, []string{"id", "kind", "masked", "reason", "provider", "code", "since", "revision"}, false}
+	clearedShape      = shape{"{cleared}", 2, []string{"log_commit", "log_prepare", "removed"}, false}
+	talliesShape      = shape{"{tallies}", 2, []string{"kind", "name", "n"}, false}
+	wordsShape        = shape{"{words}", 3, []string{"scope", "folded", "id"}, false}
 
 	shapes = []shape{eventsShape, tagsShape, goneShape, belongedShape, participantsShape, departuresShape, remindersShape,
-		notificationsShape, attemptsShape, clearedShape, talliesShape, wordsShape}
+		notificationsShape, attemptsShape, suppressionsShape, clearedShape, talliesShape, wordsShape}
 )
 
 // hash is where the name of a user stands in an index.

@@ -41,6 +41,7 @@ type writer struct {
 	events        table[eventRow, *eventRow]
 	participants  table[participantRow, *participantRow]
 	notifications table[notificationRow, *notificationRow]
+	suppressions  table[suppressionRow, *suppressionRow]
 	attempts      map[string]attemptRows // by notification
 	tags          set
 	gone          set
@@ -72,6 +73,7 @@ func (w *writer) forget() {
 	w.events = newTable[eventRow](eventsShape)
 	w.participants = newTable[participantRow](participantsShape)
 	w.notifications = newTable[notificationRow](notificationsShape)
+	w.suppressions = newTable[suppressionRow](suppressionsShape)
 	w.attempts = map[string]attemptRows{}
 	w.tags, w.gone, w.belonged = newSet(tagsShape), newSet(goneShape), newSet(belongedShape)
 	w.reminders, w.words = newSet(remindersShape), newSet(wordsShape)
@@ -98,7 +100,7 @@ func (w *writer) writeChanges() error {
 	}{
 		{eventsShape, w.events.changes()}, {tagsShape, w.tags.changes()}, {goneShape, w.gone.changes()},
 		{belongedShape, w.belonged.changes()}, {participantsShape, w.participants.changes()}, {remindersShape, w.reminders.changes()},
-		{notificationsShape, w.notifications.changes()}, {attemptsShape, attempts}, {wordsShape, w.words.changes()},
+		{notificationsShape, w.notifications.changes()}, {attemptsShape, attempts}, {suppressionsShape, w.suppressions.changes()}, {wordsShape, w.words.changes()},
 	} {
 		if err := w.write(t.shape, t.changes); err != nil {
 			return err

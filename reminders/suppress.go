@@ -13,18 +13,13 @@ import (
 
 var errSuppressed = errors.New("nothing is sent to this address")
 
-// reaches names the channel that sends to an address of a kind. Others, such as slack, need an address to know who is meant, and send elsewhere: what
-// becomes of their messages says nothing of the address, nor does its owner's wish
-// concern them.
-var reaches = map[channels.Kind]string{channels.Email: "email", channels.Phone: "sms", channels.Push: "push"}
-
 // address is what a carrier's provider speaks of: where all its messages go, or the
-// recipient's address. ok is false where they go elsewhere.
+// recipient's address. ok is false where it is told nothing of an address.
 func (c *carrier) address(to string) (kind aggregates.AddressKind, address string, ok bool) {
 	if d, is := c.Channel.(channels.Destined); is {
 		return aggregates.Endpoint, d.Destination(), true
 	}
-	return aggregates.AddressKind(c.Kind), to, reaches[c.Kind] == c.Name
+	return aggregates.AddressKind(c.Kind), to, !c.Elsewhere
 }
 
 // maySend looks whether an address is suppressed, at the end of its stream.

@@ -94,7 +94,7 @@ func TestChannelsThatSendElsewhere(t *testing.T) {
 		require.Empty(t, got)
 	}, func(w *world) {
 		w.tune = func(all []channels.Registration) {
-			all[1] = channels.Registration{Name: "slack", Kind: channels.Email, Channel: w.sms, Timeout: 5 * time.Second}
+			all[1] = channels.Registration{Name: "slack", Kind: channels.Email, Elsewhere: true, Channel: w.sms, Timeout: 5 * time.Second}
 		}
 	})
 }

@@ -62,6 +62,39 @@ export async function sends(channel, to, env, outcome) {
   return tried.out;
 }
 
+// serving runs the service, in a folder of its own, until it is stopped.
+export function serving(env) {
+  const data = mkdtempSync(join(folder, "served-"));
+  const token = "providers";
+  return new Promise((done, fail) => {
+    const child = spawn(belltower, ["serve", "--listen", "127.0.0.1:0"], { env: { ...settings, ...env, BELLTOWER_DATA: data, BELLTOWER_ADMIN_TOKEN: token }, cwd: folder });
+    let out = "";
+    const ended = new Promise((end) => child.on("close", end));
+    const stop = async () => {
+      child.kill("SIGTERM");
+      assert.equal(await ended, 0, out);
+      return out;
+    };
+    const heard = (text) => {
+      out += text;
+      const url = /^ *address +(http\S+)/m.exec(out)?.[1];
+      if (!url || !/delivers to nobody/.test(out)) return;
+      const ask = async (status, method, path, body) => {
+        const answer = await fetch(url + path, { method, headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
+        const said = await answer.text();
+        assert.equal(answer.status, status, said);
+        return said && JSON.parse(said);
+      };
+      done({ url, ask, stop });
+    };
+    child.stdout.on("data", heard);
+    child.stderr.on("data", heard);
+    child.on("error", fail);
+    ended.then(() => fail(new Error(out)));
+  });
+}
+
+// started runs the service until it has made its keys, and gives what it said.
 // started runs the service until it has made its keys, and gives what it said.
 export function started(env) {
   return new Promise((done, fail) => {

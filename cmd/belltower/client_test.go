@@ -211,6 +211,10 @@ func TestClientMistakes(t *testing.T) {
 		{cli.ExitRefused, "events get " + event + " --as-of 99", []string{"--as-of: the event has no such revision"}},
 		{cli.ExitUsage, "events delete " + event, []string{"say --yes"}},
 		{cli.ExitUsage, "notifications list --event <empty>", []string{"--event: it is empty"}},
+		{cli.ExitRefused, "suppressions add fax 1", []string{"kind: must be email, phone, push_token or endpoint"}},
+		{cli.ExitRefused, "suppressions lookup email ann", []string{"address: must be an address of this kind"}},
+		{cli.ExitUsage, "suppressions release email", []string{"takes a kind of address and an address"}},
+		{cli.ExitUsage, "suppressions list --reason bored", []string{"--reason: "}},
 		{cli.ExitUsage, "events list --url localhost", []string{"--url"}},
 		{cli.ExitRefused, "participants add " + event + " --email x", []string{"--user: ", "--name: ", "--email: "}},
 		{cli.ExitRefused, "reminders add " + event + " --before 9999d", []string{"--before: "}},
@@ -442,4 +446,22 @@ func TestClientWatchesLists(t *testing.T) {
 	}
 	require.NotContains(t, events.String(), "ParticipantRegistered")
 	require.Contains(t, one.String(), "ParticipantRegistered")
+}
+
+// Which addresses are sent to is seen and changed by the command line.
+func TestSuppressionCommands(t *testing.T) {
+	c := asking(t)
+	require.Contains(t, c.does("suppressions", "list"), "There are no such addresses.")
+	require.Regexp(t, `suppressed +no\n`, c.does("suppressions", "lookup", "email", "ann@example.org"))
+	require.Regexp(t, `suppressed +yes\nreason +by_hand\n`, c.does("suppressions", "add", "email", "Ann@Example.org", "--key", "k"))
+	c.ends(cli.ExitRefused, "suppressions", "add", "email", "bob@example.org", "--key", "k")
+	id := strings.TrimSpace(c.does("suppressions", "add", "phone", "+43 1 234 5678", "-q"))
+	require.Regexp(t, `suppressed +yes\nreason +by_hand\nsince +\d`, c.does("suppressions", "lookup", "email", "ann@example.org"))
+	shown := c.does("suppressions", "list", "--kind", "phone")
+	require.Contains(t, shown, id)
+	require.Contains(t, shown, "by_hand")
+	require.NotContains(t, shown, "2345678")
+	require.Len(t, strings.Fields(c.does("suppressions", "list", "-q")), 2)
+	require.Regexp(t, `suppressed +no\n`, c.does("suppressions", "release", "phone", "+4312345678"))
+	require.NotContains(t, c.does("suppressions", "list"), id)
 }

@@ -13,7 +13,8 @@ import (
 
 // limitSettings say how much is sent at a time, and by whom first.
 type limitSettings struct {
-	order, channels, providers, recipients, chain, after string
+	mailers, texters                              string // who carries e-mail, and text messages, in order
+	channels, providers, recipients, chain, after string
 
 	// What check has made of them.
 	perChannel, perProvider map[string]float64
@@ -23,7 +24,8 @@ type limitSettings struct {
 
 func (l *limitSettings) flags() []setting {
 	return []setting{
-		{"email-providers", "BELLTOWER_EMAIL_PROVIDERS", "", "who carries e-mail, in order, where several are set: sendgrid,smtp; the next one where one certainly hasn't taken a mail (default: only one may be set)", &l.order},
+		{"email-providers", "BELLTOWER_EMAIL_PROVIDERS", "", "who carries e-mail, in order, where several are set: sendgrid,smtp; the next one where one certainly hasn't taken a mail (default: only one may be set)", &l.mailers},
+		{"sms-providers", "BELLTOWER_SMS_PROVIDERS", "", "who carries text messages, in order, where several are set: twilio,twilio-us; the next one where one certainly hasn't taken a message (default: only one may be set)", &l.texters},
 		{"channel-per-second", "BELLTOWER_CHANNEL_PER_SECOND", "", "most messages a second on a channel: email=50,sms=10 (default: no bound but slack=1)", &l.channels},
 		{"provider-per-second", "BELLTOWER_PROVIDER_PER_SECOND", "", "most messages a second through a provider, on all its channels: twilio=10 (default: no bound)", &l.providers},
 		{"recipient-interval", "BELLTOWER_RECIPIENT_INTERVAL", "", "how long one address is left alone after a message on a channel: sms=30s (default: not at all)", &l.recipients},
@@ -44,8 +46,10 @@ const (
 // checkLimits reads the limits, once it is known who carries what.
 func (s *settings) checkLimits() (err error) {
 	l := &s.providers.limits
-	if err := s.checkOrder(); err != nil {
-		return err
+	for _, o := range l.orders() {
+		if err := s.checkOrder(o); err != nil {
+			return err
+		}
 	}
 	all, carried := []string{"email", "sms", "push"}, []string{consoleProvider}
 	for _, r := range s.providers.registered {
@@ -141,44 +145,43 @@ func (s *settings) pairs(flag, text string, known []string) (map[string]string, 
 	return all, nil
 }
 
-// checkOrder puts those who carry e-mail into the order that is asked for.
-func (s *settings) checkOrder() error {
-	l := &s.providers.limits
-	if strings.TrimSpace(l.order) == "" {
+// order is the setting that says who carries a channel, in order.
+type order struct{ channel, carries, flag, given string }
+
+// orders are those of the channels that several may carry.
+func (l *limitSettings) orders() []order {
+	return []order{{"email", "e-mail", "email-providers", l.mailers}, {"sms", "text messages", "sms-providers", l.texters}}
+}
+
+// checkOrder puts those who carry a channel into the order that is asked for.
+func (s *settings) checkOrder(o order) error {
+	if strings.TrimSpace(o.given) == "" {
 		return nil
 	}
-	var order []string
-	for name := range strings.SplitSeq(l.order, ",") {
+	var wanted []string
+	for name := range strings.SplitSeq(o.given, ",") {
 		name = strings.TrimSpace(name)
-		if slices.Contains(order, name) {
-			return s.refuse("email-providers", "%q comes twice", name)
+		if slices.Contains(wanted, name) {
+			return s.refuse(o.flag, "%q comes twice", name)
 		}
-		if !slices.ContainsFunc(s.providers.registered, func(r channels.Registration) bool { return r.Name == "email" && r.Provider == name }) {
-			return s.refuse("email-providers", "%q carries no e-mail: set it up, or leave it out", name)
+		if !slices.ContainsFunc(s.providers.registered, func(r channels.Registration) bool { return r.Name == o.channel && r.Provider == name }) {
+			return s.refuse(o.flag, "%q carries no %s: set it up, or leave it out", name, o.carries)
 		}
-		order = append(order, name)
+		wanted = append(wanted, name)
 	}
 	for _, r := range s.providers.registered {
-		if r.Name == "email" && !slices.Contains(order, r.Provider) {
-			return s.refuse("email-providers", "%s is set up and not named", r.Provider)
+		if r.Name == o.channel && !slices.Contains(wanted, r.Provider) {
+			return s.refuse(o.flag, "%s is set up and not named", r.Provider)
 		}
 	}
 	rank := func(r channels.Registration) int {
-		if r.Name != "email" {
-			return len(order) // behind, in the order that they are in
+		if r.Name != o.channel {
+			return len(wanted) // behind, in the order that they are in
 		}
-		return slices.Index(order, r.Provider)
+		return slices.Index(wanted, r.Provider)
 	}
 	slices.SortStableFunc(s.providers.registered, func(a, b channels.Registration) int { return rank(a) - rank(b) })
 	return nil
-}
-
-// orderHint says how several may carry a channel, where that is possible.
-func (s *settings) orderHint(channel, first, second string) string {
-	if channel != "email" {
-		return ""
-	}
-	return ", or name both in --email-providers, such as " + first + "," + second
 }
 
 // apply puts the limits into registrations.

@@ -68,12 +68,20 @@ func (s *settings) checkProviders(env map[string]string) error {
 	return s.checkLimits()
 }
 
-// provide registers who carries a channel; flag is the setting that names them. Of
-// several who carry e-mail, --email-providers gives the order.
+// provide registers who carries a channel; flag is the setting that names them.
+// Where several may, another setting gives their order.
 func (s *settings) provide(flag string, r channels.Registration) error {
 	for _, other := range s.providers.registered {
-		if other.Name == r.Name && (r.Name != "email" || s.providers.limits.order == "") {
-			return s.refuse(flag, "%s is carried by %s already: choose one%s", r.Name, other.Provider, s.orderHint(r.Name, other.Provider, r.Provider))
+		if other.Name != r.Name {
+			continue
+		}
+		orders := s.providers.limits.orders()
+		i := slices.IndexFunc(orders, func(o order) bool { return o.channel == r.Name })
+		switch {
+		case i < 0:
+			return s.refuse(flag, "%s is carried by %s already: choose one", r.Name, other.Provider)
+		case strings.TrimSpace(orders[i].given) == "":
+			return s.refuse(flag, "%s is carried by %s already: choose one, or name both in --%s, such as %s,%s", r.Name, other.Provider, orders[i].flag, other.Provider, r.Provider)
 		}
 	}
 	s.providers.registered = append(s.providers.registered, r)

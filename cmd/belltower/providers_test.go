@@ -82,7 +82,7 @@ func try(t *testing.T, env map[string]string, channel, to string, answer http.Ha
 	e := &examination{settings: s, now: time.Now, env: all}
 	e.providers(t.Context())
 	for i, r := range register(&out, s) {
-		if r.Name == channel {
+		if r.Name == channel || r.Name+"/"+r.Provider == channel {
 			what.finding = e.findings[i]
 		}
 	}
@@ -169,6 +169,75 @@ func TestTwilioSettings(t *testing.T) {
 	require.NoError(t, tried.err)
 	require.Contains(t, tried.said, "id        SM1")
 	require.Contains(t, tried.said, "detail    twilio: 1 × GSM-7")
+	require.Equal(t, good, tried.finding.State, tried.finding.Found)
+}
+
+// twoTexters are settings by which two accounts of Twilio's carry text messages.
+func twoTexters(t *testing.T, url string) map[string]string {
+	t.Helper()
+	other := "account: AC00000000000000000000000000000002\ntoken: other-" + hidden + "\nfrom: \"+15005550007\"\n"
+	if url != "" {
+		other += "url: " + url + "\n"
+	}
+	return map[string]string{
+		"BELLTOWER_TWILIO_ACCOUNT": "AC00000000000000000000000000000001", "BELLTOWER_TWILIO_TOKEN_FILE": written(t, "token", hidden), "BELLTOWER_TWILIO_FROM": "+15005550006",
+		"BELLTOWER_TWILIO_ALSO": "us=" + written(t, "us.yaml", other), "BELLTOWER_SMS_PROVIDERS": "twilio, twilio-us",
+	}
+}
+
+func TestSeveralProvidersOfTextMessages(t *testing.T) {
+	right := twoTexters(t, "")
+	also := func(text string) map[string]string {
+		return map[string]string{"BELLTOWER_TWILIO_ALSO": "us=" + written(t, "other.yaml", text)}
+	}
+	full := "account: AC00000000000000000000000000000002\ntoken: " + hidden + "\nfrom: Choir\n"
+	refuses(t, right, map[string]refusal{
+		"no order":       {map[string]string{"BELLTOWER_SMS_PROVIDERS": ""}, "sms is carried by twilio already: choose one, or name both in --sms-providers, such as twilio,twilio-us"},
+		"half":           {map[string]string{"BELLTOWER_SMS_PROVIDERS": "twilio"}, "--sms-providers (BELLTOWER_SMS_PROVIDERS): twilio-us is set up and not named"},
+		"twice":          {map[string]string{"BELLTOWER_SMS_PROVIDERS": "twilio,twilio-us,twilio"}, `"twilio" comes twice`},
+		"a stranger":     {map[string]string{"BELLTOWER_SMS_PROVIDERS": "twilio,twilio-eu"}, `"twilio-eu" carries no text messages`},
+		"no pair":        {map[string]string{"BELLTOWER_TWILIO_ALSO": "us"}, `--twilio-also (BELLTOWER_TWILIO_ALSO): "us" is not NAME=FILE`},
+		"no name":        {map[string]string{"BELLTOWER_TWILIO_ALSO": "U S=x"}, `"U S" is no name`},
+		"a name twice":   {map[string]string{"BELLTOWER_TWILIO_ALSO": right["BELLTOWER_TWILIO_ALSO"] + "," + right["BELLTOWER_TWILIO_ALSO"]}, `"us" comes twice`},
+		"no file":        {map[string]string{"BELLTOWER_TWILIO_ALSO": "us=" + t.TempDir() + "/x"}, "no such file"},
+		"an empty file":  {also(""), "it is empty"},
+		"no YAML":        {also(hidden), "it is not YAML with account"},
+		"unknown":        {also(full + "sender: x\n"), "it is not YAML with account"},
+		"no token":       {also("account: AC00000000000000000000000000000002\nfrom: Choir\n"), ".yaml: twilio: there is no token"},
+		"a strange one":  {also(full + "token: \"a\\tb\"\n"), "it is not YAML"},
+		"with a control": {also("account: AC00000000000000000000000000000002\ntoken: \"" + hidden + "\\u0007\"\nfrom: Choir\n"), "characters in it that no secret has"},
+		"no sender":      {also("account: AC00000000000000000000000000000002\ntoken: x\n"), "the sender is no number"},
+		"segments":       {also(full + "max-segments: 0\n"), "max-segments: 0 is not a number from 1 on"},
+		"unencrypted":    {also(full + "url: http://api.twilio.com\n"), "url: it is not https"},
+	})
+	for order, want := range map[string][]string{"twilio,twilio-us": {"twilio", "twilio-us"}, "twilio-us,twilio": {"twilio-us", "twilio"}} {
+		right["BELLTOWER_SMS_PROVIDERS"] = order
+		right["BELLTOWER_PROVIDER_PER_SECOND"] = "twilio-us=10"
+		var carried []string
+		for _, r := range registrations(t, right) {
+			if r.Name == "sms" {
+				carried = append(carried, r.Provider)
+				require.True(t, r.HoldUnknown)
+				require.InDelta(t, map[string]float64{"twilio-us": 10}[r.Provider], r.ProviderPerSecond, 0)
+			}
+		}
+		require.Equal(t, want, carried)
+	}
+	alone := map[string]string{"BELLTOWER_TWILIO_ALSO": right["BELLTOWER_TWILIO_ALSO"]}
+	all := registrations(t, alone)
+	require.Equal(t, "twilio-us", all[1].Provider)
+
+	alone["BELLTOWER_TWILIO_URL"] = "URL"
+	tried := try(t, alone, "sms/twilio-us", "+15005550009", func(w http.ResponseWriter, r *http.Request) {
+		if name, password, _ := r.BasicAuth(); name != "AC00000000000000000000000000000002" || password != "other-"+hidden {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.WriteHeader(map[string]int{http.MethodGet: 200, http.MethodPost: 201}[r.Method])
+		w.Write([]byte(`{"sid":"SM1","status":"active"}`))
+	})
+	require.NoError(t, tried.err)
+	require.Contains(t, tried.said, "sms, by twilio-us through 127.0.0.1:")
 	require.Equal(t, good, tried.finding.State, tried.finding.Found)
 }
 

@@ -134,6 +134,47 @@ func TestTextMessagesFromAnnouncementToStop(t *testing.T) {
 	require.NotContains(t, p.err.String(), "+15005550009")
 }
 
+// While one account is refused, another one carries text messages, and what is told
+// of them is verified with its own token.
+func TestTextMessagesByASecondAccount(t *testing.T) {
+	const public = "https://bells.example.org"
+	refusing, taking := newProvider(t, http.StatusUnauthorized), newProvider(t, http.StatusCreated)
+	env := []string{"BELLTOWER_TWILIO_URL=" + refusing.URL, "BELLTOWER_OUTGOING_ALLOW=127.0.0.0/8", "BELLTOWER_PUBLIC_URL=" + public}
+	for name, value := range twoTexters(t, taking.URL) {
+		env = append(env, name+"="+value)
+	}
+	p := serving(t, filepath.Join(t.TempDir(), "data"), env...)
+	event := p.does(t, 201, "POST", "/v1/events", anEvent(time.Hour, nil)).text("id")
+	who := p.does(t, 201, "POST", "/v1/events/"+event+"/participants", aPerson(1, object{"channels": []string{"sms"}, "phone": "+15005550009"})).text("id")
+	p.does(t, 202, "POST", "/v1/events/"+event+"/announcements", object{"message": "Soft shoes, please"})
+	id := p.becomes(t, who, "SENT")
+	log := p.does(t, 200, "GET", "/v1/notifications/"+id, nil)["attempt_log"].([]any)
+	require.Equal(t, "twilio", log[0].(map[string]any)["provider"])
+	require.Equal(t, "twilio-us", log[1].(map[string]any)["provider"])
+	require.Len(t, taking.all(), 1)
+
+	sent, err := url.ParseQuery(taking.all()[0])
+	require.NoError(t, err)
+	require.Equal(t, "+15005550007", sent.Get("From"))
+	callback, err := url.Parse(sent.Get("StatusCallback"))
+	require.NoError(t, err)
+	require.Equal(t, "/v1/receipts/twilio-us", callback.Path)
+	form := url.Values{"MessageSid": {"SM1"}, "MessageStatus": {"delivered"}, "To": {"+15005550009"}}
+	says := func(token, path string) int {
+		mac := hmac.New(sha1.New, []byte(token))
+		mac.Write([]byte(public + path + "MessageSidSM1MessageStatusdeliveredTo+15005550009"))
+		return tells(t, p, path, form.Encode(), map[string]string{
+			"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": base64.StdEncoding.EncodeToString(mac.Sum(nil)),
+		})
+	}
+	require.Equal(t, http.StatusForbidden, says(hidden, callback.RequestURI()), "the other account's")
+	require.Equal(t, http.StatusForbidden, says("other-"+hidden, "/v1/receipts/twilio?"+callback.RawQuery), "at the other one's address")
+	require.Equal(t, http.StatusNoContent, says("other-"+hidden, callback.RequestURI()))
+	p.becomes(t, who, "DELIVERED")
+	p.finish(t, syscall.SIGTERM)
+	require.NotContains(t, p.out.String()+p.err.String(), hidden)
+}
+
 // A mail is sent and bounces.
 func TestMailsFromAnnouncementToBounce(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -27,7 +27,7 @@ const slackPerSecond, slackTimeout, slackWorkers = 1, 15 * time.Second, 4
 func (s *settings) checkSlack() error {
 	k := &s.providers.slack
 	r := channels.Registration{
-		Name: "slack", Kind: channels.Email, Provider: "slack", Timeout: slackTimeout, Workers: slackWorkers, PerSecond: slackPerSecond, HoldUnknown: true,
+		Name: "slack", Kind: channels.Email, Elsewhere: true, Provider: "slack", Timeout: slackTimeout, Workers: slackWorkers, PerSecond: slackPerSecond, HoldUnknown: true,
 	}
 	if k.tokenFile == "" {
 		if err := s.needs("--slack-token-file", map[string]string{"slack-channel": k.channel}); err != nil || k.webhookFile == "" {

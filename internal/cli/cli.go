@@ -60,7 +60,7 @@ func Commands(o Options) []*cobra.Command {
 	app.Err = &terminal.Lines{Out: o.Err}
 	all := []*cobra.Command{
 		app.events(), app.participants(), app.reminders(), app.notifications(),
-		app.announce(), app.processor(), app.stats(), app.watch(),
+		app.announce(), app.suppressions(), app.processor(), app.stats(), app.watch(),
 	}
 	for _, cmd := range all {
 		cmd.GroupID = GroupID
