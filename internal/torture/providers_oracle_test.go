@@ -174,7 +174,7 @@ func (p *providing) repeated(n *ends, id string, s *story, calls []arrived) {
 		case said == aggregates.OutcomeSent && !a.what.says():
 			n.found++
 		}
-		if i > 0 && calls[i-1].what.final() && !unclear(s, calls[i-1].attempt) {
+		if i > 0 && calls[i-1].what.final() && !unheard(s, calls[i-1].attempt) {
 			p.ledger.blame(duplicate, "%s was refused for good, and sent again: %+v; %+v", id, calls, s.Log)
 		}
 		if !a.what.takes() {
@@ -202,6 +202,12 @@ func (p *providing) repeated(n *ends, id string, s *story, calls []arrived) {
 // unclear tells whether the outcome of an attempt is unknown, as the service says.
 func unclear(s *story, attempt int) bool {
 	return attempt >= 1 && attempt <= len(s.Log) && s.Log[attempt-1].Outcome == aggregates.OutcomeUnknown
+}
+
+// unheard tells whether the answer to an attempt didn't reach the service: its
+// outcome is unknown, or was until its provider was asked.
+func unheard(s *story, attempt int) bool {
+	return unclear(s, attempt) || (attempt >= 1 && attempt <= len(s.Log) && s.Log[attempt-1].Asked > 0)
 }
 
 // expected finds those who were to be reminded, whatever happened, and of whom there is nothing.
@@ -242,7 +248,7 @@ func (p *providing) stopped(all map[string]*story, calls map[string][]arrived) {
 	since := map[string]time.Time{} // by number: recorded by then
 	for id, s := range all {
 		for _, a := range calls[id] {
-			if (a.what == stopped || a.what == nobody) && s.Status == aggregates.NotificationFailed && !unclear(s, a.attempt) {
+			if (a.what == stopped || a.what == nobody) && s.Status == aggregates.NotificationFailed && !unheard(s, a.attempt) {
 				if before, ok := since[a.to]; !ok || s.Changed.At.Before(before) {
 					since[a.to] = s.Changed.At
 				}

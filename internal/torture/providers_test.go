@@ -67,7 +67,7 @@ func TestProvidersFail(t *testing.T) {
 // providing is a service that is killed while simulated providers carry its messages.
 type providing struct {
 	*killing
-	sim   *simulator
+	sim      *simulator
 	crowd    int           // participants of an event
 	patience time.Duration // what waits for longer in the end is cancelled by hand
 
