@@ -46,8 +46,10 @@ func (s *sender) record(ctx context.Context, c *carrier, n aggregates.Notificati
 		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)
 	case next.After(n.Expires):
 		return s.conclude(ctx, n, commands.GiveUp{Fact: missed(n, n.InDoubt)}, hasFailed)
-	case again.last() && (class == events.ClassTemporary || class == events.ClassUnknown):
+	case again.last() && class == events.ClassTemporary:
 		return s.giveUp(ctx, n, events.FailedExhausted, said)
+	case again.last() && class == events.ClassUnknown && c.finder() == nil:
+		return s.giveUp(ctx, n, events.FailedOutcomeUnknown, said)
 	}
 	return s.conclude(ctx, n, commands.RecordFailure{Fact: events.SendingFailed{
 		NotificationID: n.ID, EventID: n.EventID, Attempt: n.Attempts, Class: class, Error: said, NextAttempt: next.UTC().Truncate(time.Microsecond),
@@ -102,7 +104,7 @@ func (s *sender) miss(ctx context.Context, r row) (verdict, skip) {
 		return whyNot(e, who)
 	})
 	if err != nil {
-		return notTried, skip{until: s.now().Add(refusedPause)}
+		return notTried, skip{until: s.now().Add(pauseAfter(err))}
 	}
 	if reason != "" {
 		return s.conclude(ctx, n, commands.CancelNotification{NotificationID: r.ID, Reason: reason}, wasDropped)
@@ -136,7 +138,7 @@ func (s *sender) conclude(ctx context.Context, n aggregates.Notification, c comm
 		}
 		if ctx.Err() != nil || s.ended() || lasting(err) {
 			s.logger.Error("an outcome could not be recorded: the notification is in doubt", "notification", n.ID, "error", err)
-			return notTried, skip{until: s.now().Add(refusedPause)}
+			return notTried, skip{until: s.now().Add(pauseAfter(err))}
 		}
 		s.logger.Warn("an outcome could not be recorded and is tried again", "notification", n.ID, "error", err)
 		time.Sleep(pause)

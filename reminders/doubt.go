@@ -69,7 +69,22 @@ func (s *sender) settle(ctx context.Context, c *carrier, r row) (v verdict, left
 			return v, left, true
 		}
 	}
+	if usedUp(n.Tries, c.Backoff) { // by a last one that had to be settled first
+		v, left = s.exhausted(ctx, n)
+		return v, left, true
+	}
 	return notTried, skip{}, false
+}
+
+// exhausted gives up one that waits, after its last attempt.
+func (s *sender) exhausted(ctx context.Context, n aggregates.Notification) (verdict, skip) {
+	reason := events.FailedExhausted
+	if len(n.Doubtful()) > 0 {
+		reason = events.FailedOutcomeUnknown
+	}
+	return s.conclude(ctx, n, commands.GiveUp{Fact: events.NotificationFailed{
+		NotificationID: n.ID, EventID: n.EventID, Reason: reason, Error: n.LastError,
+	}}, hasFailed)
 }
 
 // held keeps one that waits and that may have been sent for a decision by hand.

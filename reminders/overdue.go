@@ -5,11 +5,15 @@ import (
 	"time"
 )
 
-// expire concludes what was not sent in time; it goes on while the processor is stopped.
-func (s *sender) expire(ctx context.Context, now time.Time) error {
-	rows, err := s.table.expired(ctx, now, fetchSize)
+// expire concludes what was not sent in time, and tells when to look again where that
+// may not have been all; it goes on while the processor is stopped.
+func (s *sender) expire(ctx context.Context, now time.Time) (again time.Time, err error) {
+	s.mu.Lock()
+	most := fetchSize + len(s.busy) + len(s.skip)
+	s.mu.Unlock()
+	rows, err := s.table.expired(ctx, now, most)
 	if err != nil {
-		return err
+		return again, err
 	}
 	for _, r := range rows {
 		s.mu.Lock()
@@ -24,9 +28,15 @@ func (s *sender) expire(ctx context.Context, now time.Time) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.leave(r, verdict, left)
+			if verdict == notTried {
+				s.poke() // so that somebody knows when to try again
+			}
 		})
 	}
-	return nil
+	if len(rows) == most {
+		again = now.Add(expiredPause)
+	}
+	return again, nil
 }
 
 // takeOver claims what another process had claimed when it ended: at once where

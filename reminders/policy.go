@@ -60,11 +60,14 @@ func (a attempt) pause() time.Duration {
 }
 
 // last tells whether no other attempt is made.
-func (a attempt) last() bool {
-	if len(a.backoff) > 0 {
-		return a.failed >= len(a.backoff)
+func (a attempt) last() bool { return usedUp(a.failed+1, a.backoff) }
+
+// usedUp tells whether so many attempts that failed are all that there are.
+func usedUp(failed int, backoff []time.Duration) bool {
+	if len(backoff) > 0 {
+		return failed > len(backoff)
 	}
-	return a.failed+1 >= maxTries
+	return failed >= maxTries
 }
 
 // asTold is when a provider that has said so may be called again.

@@ -267,3 +267,49 @@ func TestAClaimThatComesMuchLaterIsGivenBack(t *testing.T) {
 		})
 	}
 }
+
+// counted is a store that counts the reads of streams of a prefix.
+type counted struct {
+	eventstore.Store
+	prefix string
+	reads  *atomic.Int64
+}
+
+func (s counted) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
+	if strings.HasPrefix(stream, s.prefix) {
+		s.reads.Add(1)
+	}
+	return s.Store.ReadStream(ctx, stream, from, limit)
+}
+
+// One that has expired and can't be read is looked at rarely, and concluded once it
+// can be; others that expire don't wait for it.
+func TestWhatHasExpiredAndCantBeReadIsLookedAtRarely(t *testing.T) {
+	var damaged atomic.Bool
+	var reads atomic.Int64
+	inWorld(t, func(t *testing.T, w *world) {
+		w.interval(3600)
+		_, err := w.r.Stop(t.Context(), caller)
+		require.NoError(t, err)
+		w.reminded()
+		at(time.Minute)
+		prefix := commands.NotificationStream(w.only().ID)
+		w.stop()
+		w.wrap = func(s eventstore.Store) eventstore.Store {
+			return counted{torn{s, prefix, &damaged}, prefix, &reads}
+		}
+		damaged.Store(true)
+		w.start() // with a cold cache
+		w.register("bob")
+		at(2*time.Hour + 2*time.Minute)
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationPending: 1, aggregates.NotificationFailed: 1}, w.statuses())
+		reads.Store(0)
+		looks := w.looks.Load()
+		at(3*time.Hour + 2*time.Minute)
+		require.LessOrEqual(t, reads.Load(), int64(150))
+		require.LessOrEqual(t, w.looks.Load()-looks, int64(30_000), "ten times a second would be more than 100,000")
+		damaged.Store(false)
+		at(3*time.Hour + 4*time.Minute)
+		require.Equal(t, map[aggregates.NotificationStatus]int{aggregates.NotificationFailed: 2}, w.statuses())
+	})
+}

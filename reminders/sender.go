@@ -19,7 +19,8 @@ const (
 	claimMargin = 15 * time.Second
 	// fetchSize is how many due rows of a channel are read ahead.
 	fetchSize = 1024
-	// expiredPause is between looks for what has expired and is not concluded yet.
+	// expiredPause is between looks for what has expired, while there is more of it
+	// than is looked at together.
 	expiredPause = 100 * time.Millisecond
 	// refusedPause keeps one that could not be claimed or concluded from being tried at once again.
 	refusedPause = time.Second
@@ -191,8 +192,9 @@ func (s *sender) round(ctx context.Context) (next time.Time, err error) {
 // tidy concludes what has expired and what others have claimed and not
 // concluded, and tells when to look again.
 func (s *sender) tidy(ctx context.Context, now time.Time) (next time.Time, err error) {
-	if err := s.expire(ctx, now); err != nil {
-		return next, err
+	again, err := s.expire(ctx, now)
+	if err != nil {
+		return again, err
 	}
 	if next, err = s.takeOver(ctx, now); err != nil {
 		return next, err
@@ -200,15 +202,14 @@ func (s *sender) tidy(ctx context.Context, now time.Time) (next time.Time, err e
 	if err := s.giveBack(ctx, now); err != nil {
 		return next, err
 	}
-	expiry, err := s.table.nextExpiry()
+	expiry, err := s.table.nextExpiry(now)
 	if err != nil {
 		return next, err
 	}
 	if !expiry.IsZero() {
-		// One that has expired and is still there is being concluded.
-		next = earliest(next, latest(expiry.Add(time.Microsecond), now.Add(expiredPause)))
+		next = earliest(next, expiry.Add(time.Microsecond))
 	}
-	return next, nil
+	return earliest(next, again), nil
 }
 
 // begin starts what waits on l and tells when to look at it again.

@@ -350,9 +350,9 @@ func (t *table) next(channel string, now time.Time) (time.Time, error) {
 	return t.min("SELECT min(due) FROM {open} WHERE boot = '' AND channel = ? AND due > ?", channel, now.UnixMicro())
 }
 
-// nextExpiry tells when the next PENDING row expires; zero where none does.
-func (t *table) nextExpiry() (time.Time, error) {
-	return t.min("SELECT min(expires) FROM {open} WHERE boot = ''")
+// nextExpiry tells when the next PENDING row expires that hasn't yet; zero where none does.
+func (t *table) nextExpiry(now time.Time) (time.Time, error) {
+	return t.min("SELECT min(expires) FROM {open} WHERE boot = '' AND expires >= ?", now.UnixMicro())
 }
 
 func (t *table) min(query string, args ...any) (at time.Time, err error) {

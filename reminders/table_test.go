@@ -135,7 +135,7 @@ func TestTableKeepsRows(t *testing.T) {
 		next, err = kept.next("email", atMicro(5000))
 		require.NoError(t, err)
 		require.Zero(t, next)
-		next, err = kept.nextExpiry()
+		next, err = kept.nextExpiry(atMicro(1000))
 		require.NoError(t, err)
 		require.Equal(t, atMicro(1000), next)
 		due, oldest, err := kept.backlog("email", atMicro(7))

@@ -35,6 +35,7 @@ type world struct {
 	ring      *keys.Ring
 	dir       string
 	offset    atomic.Int64 // of the clock
+	looks     atomic.Int64 // at the clock
 	email     *scripted
 	sms       *scripted
 	push      *scripted
@@ -106,7 +107,10 @@ type hook struct {
 
 func (h *hook) set(f func(n int) error) { h.Store(&f) }
 
-func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.offset.Load())).UTC() }
+func (w *world) now() time.Time {
+	w.looks.Add(1)
+	return time.Now().Add(time.Duration(w.offset.Load())).UTC()
+}
 
 func (w *world) registrations() []channels.Registration {
 	all := []channels.Registration{

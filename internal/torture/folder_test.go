@@ -28,7 +28,9 @@ func (r *run) compare(folder string) {
 			}
 		}
 	}
-	v := newProvider(t).serve(t, anew)
+	p := newProvider(t)
+	p.env = r.provider.env
+	v := p.serve(t, anew)
 	v.swept(t, anew)
 	v.finish(t)
 	require.Empty(t, v.out.messages(t), "building anew sends nothing")

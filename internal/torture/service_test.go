@@ -114,7 +114,7 @@ func (v *service) end() {
 // serve starts the service and waits for its address.
 func (p *provider) serve(t *testing.T, folder string) *service {
 	t.Helper()
-	v := p.launch(t, launched{folder: folder})
+	v := p.launch(t, launched{folder: folder, env: p.env})
 	require.True(t, v.up(t), "it ended by itself\n%s", v.logged())
 	return v
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -224,21 +225,24 @@ func (c *client) reminded(ctx context.Context, h *happening) error {
 
 // quiet waits until everything due is final and shown, without a hole.
 func (r *run) quiet(v *service) {
-	within(r.t, v, 10*time.Minute, "everything due is final", func() bool {
-		caughtUp := v.does(r.t, 200, "GET", "/v1/stats", nil)
-		for _, reader := range caughtUp.list("projections") {
-			if reader.text("position") != caughtUp.inner("store").text("position") {
-				return false
-			}
-		}
-		soon := v.does(r.t, 200, "GET", "/v1/notifications?status=PENDING&due_before="+at(time.Now().Add(30*time.Minute)), nil)
-		stats := v.does(r.t, 200, "GET", "/v1/stats", nil)
-		statuses := stats.inner("notifications").inner("by_status")
-		return len(soon.items()) == 0 && statuses.number("READY") == 0 && statuses.number("SENDING") == 0 &&
-			stats.inner("processor").number("due") == 0 && stats.inner("processor").number("in_flight") == 0 &&
-			stats.inner("store").text("position") == caughtUp.inner("store").text("position")
-	})
+	within(r.t, v, 10*time.Minute, "everything due is final", func() bool { return v.atRest(r.t) })
 	if stats := v.does(r.t, 200, "GET", "/v1/stats", nil); stats.inner("conservation").number("holes") != 0 {
 		r.ledger.blame(lost, "the auditor found holes: %v", stats)
 	}
+}
+
+// atRest tells whether everything due is final and shown.
+func (v *service) atRest(t *testing.T) bool {
+	caughtUp := v.does(t, 200, "GET", "/v1/stats", nil)
+	for _, reader := range caughtUp.list("projections") {
+		if reader.text("position") != caughtUp.inner("store").text("position") {
+			return false
+		}
+	}
+	soon := v.does(t, 200, "GET", "/v1/notifications?status=PENDING&due_before="+at(time.Now().Add(30*time.Minute)), nil)
+	stats := v.does(t, 200, "GET", "/v1/stats", nil)
+	statuses := stats.inner("notifications").inner("by_status")
+	return len(soon.items()) == 0 && statuses.number("READY") == 0 && statuses.number("SENDING") == 0 &&
+		stats.inner("processor").number("due") == 0 && stats.inner("processor").number("in_flight") == 0 &&
+		stats.inner("store").text("position") == caughtUp.inner("store").text("position")
 }
