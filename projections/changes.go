@@ -187,8 +187,12 @@ func keyOf(values []any) string {
 	}
 	key := make([]byte, 0, 128)
 	for _, v := range values {
-		text := v.(string)
-		key = append(append(strconv.AppendInt(key, int64(len(text)), 10), ' '), text...)
+		switch v := v.(type) {
+		case string:
+			key = append(append(strconv.AppendInt(key, int64(len(v)), 10), ' '), v...)
+		case int64:
+			key = append(strconv.AppendInt(key, v, 10), ' ')
+		}
 	}
 	return string(key)
 }

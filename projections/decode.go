@@ -23,8 +23,9 @@ const leaseStream = "lease"
 // errEnded says that nothing more comes, as the subscription's context has ended.
 var errEnded = errors.New("the subscription has ended")
 
-// decode decodes what sub delivers, until something fails or ctx ends.
-func decode(ctx context.Context, sub eventstore.Subscription, keys events.Keys, decoded chan<- batch) {
+// decode decodes what sub delivers, until something fails or ctx ends, and rests
+// at the end of the log.
+func decode(ctx context.Context, sub eventstore.Subscription, keys events.Keys, decoded chan<- batch, rest func(context.Context)) {
 	defer close(decoded)
 	for {
 		var b batch
@@ -51,6 +52,9 @@ func decode(ctx context.Context, sub eventstore.Subscription, keys events.Keys, 
 		}
 		if b.err != nil {
 			return
+		}
+		if b.caughtUp && len(b.facts) > 0 {
+			rest(ctx)
 		}
 	}
 }

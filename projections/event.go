@@ -12,13 +12,13 @@ import (
 
 // eventRow is a row of events.
 type eventRow struct {
-	id, title, description, timeZone, location, creatorID, tags, status         string
-	start, end, creatorHash, capacity, participants, revision, created, updated int64
+	id, title, description, timeZone, location, creatorID, tags, status                 string
+	start, end, creatorHash, capacity, participants, revision, created, updated, number int64
 }
 
 func (r *eventRow) fields() []any {
 	return []any{&r.id, &r.title, &r.description, &r.start, &r.end, &r.timeZone, &r.location, &r.creatorID, &r.creatorHash,
-		&r.capacity, &r.tags, &r.status, &r.participants, &r.revision, &r.created, &r.updated}
+		&r.capacity, &r.tags, &r.status, &r.participants, &r.revision, &r.created, &r.updated, &r.number}
 }
 
 // eventColumns are those of an eventRow, of the table e.
@@ -74,7 +74,7 @@ func (m *Models) Events(ctx context.Context, f EventFilter, p Page) (List[Event]
 		w.and("e.id IN (SELECT event_id FROM {participants} WHERE user_hash = ? AND user_id = ?)", hash(f.UserID), f.UserID)
 	}
 	if f.Tag != "" {
-		w.and("e.id IN (SELECT event_id FROM {event_tags} WHERE tag = ?)", f.Tag)
+		w.and("e.number IN (SELECT event FROM {event_tags} WHERE tag = ?)", f.Tag)
 	}
 	if f.From != nil {
 		w.and("e.end_time > ?", f.From.UnixMicro())
@@ -82,7 +82,7 @@ func (m *Models) Events(ctx context.Context, f EventFilter, p Page) (List[Event]
 	if f.To != nil {
 		w.and("e.start_time < ?", ceilMicro(*f.To))
 	}
-	w.words("e.id", eventScope, f.Query)
+	w.words("e.number", eventScope, f.Query)
 	if after != nil {
 		w.after(m.db, "e.start_time", "e.id", after)
 	}
@@ -105,12 +105,13 @@ func (w *writer) eventScheduled(f fact, e events.EventScheduled) error {
 	if _, err := w.events.get(w, e.EventID); err != nil { // it must not be there
 		return err
 	}
-	w.changeTags(e.EventID, nil, e.Tags)
-	w.changeWords(eventScope, e.EventID, nil, eventWords(e.Title, e.Location, e.Description))
+	w.changeTags(f.number, nil, e.Tags)
+	w.changeWords(eventScope, f.number, nil, eventWords(e.Title, e.Location, e.Description))
 	return w.events.insert(e.EventID, &eventRow{
 		id: e.EventID, title: e.Title, description: e.Description, start: e.StartTime.UnixMicro(), end: e.EndTime.UnixMicro(),
 		timeZone: e.TimeZone, location: e.Location, creatorID: e.CreatorID, creatorHash: hash(e.CreatorID), capacity: int64(e.Capacity),
 		tags: list(e.Tags), status: "scheduled", revision: f.Revision, created: f.at, updated: f.at,
+		number: f.number,
 	})
 }
 
@@ -130,13 +131,13 @@ func (w *writer) eventDetailsChanged(f fact, e events.EventDetailsChanged) error
 		r.title, r.description, r.location = or(e.Title, was.title), or(e.Description, was.description), or(e.Location, was.location)
 		r.creatorID = or(e.CreatorID, was.creatorID)
 		r.creatorHash = hash(r.creatorID)
-		w.changeWords(eventScope, r.id,
+		w.changeWords(eventScope, r.number,
 			eventWords(was.title, was.location, was.description), eventWords(r.title, r.location, r.description))
 		if e.Tags == nil {
 			return nil
 		}
 		tags, err := texts(was.tags)
-		w.changeTags(r.id, tags, *e.Tags)
+		w.changeTags(r.number, tags, *e.Tags)
 		r.tags = list(*e.Tags)
 		return err
 	})
@@ -180,8 +181,8 @@ func (w *writer) eventDeleted(e events.EventDeleted) error {
 	if err != nil {
 		return err
 	}
-	w.changeTags(r.id, tags, nil)
-	w.changeWords(eventScope, r.id, eventWords(r.title, r.location, r.description), nil)
+	w.changeTags(r.number, tags, nil)
+	w.changeWords(eventScope, r.number, eventWords(r.title, r.location, r.description), nil)
 	w.events.delete(r.id)
 	w.gone.insert(r.id)
 	return nil
@@ -198,15 +199,15 @@ func (w *writer) countParticipant(f fact, eventID string, n int64) (ok bool, err
 	return ok, err
 }
 
-func (w *writer) changeTags(eventID string, old, now []string) {
+func (w *writer) changeTags(event int64, old, now []string) {
 	for _, tag := range old {
 		if !slices.Contains(now, tag) {
-			w.tags.delete(tag, eventID)
+			w.tags.delete(tag, event)
 		}
 	}
 	for _, tag := range now {
 		if !slices.Contains(old, tag) {
-			w.tags.insert(tag, eventID)
+			w.tags.insert(tag, event)
 		}
 	}
 }

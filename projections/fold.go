@@ -13,7 +13,8 @@ import (
 type fact struct {
 	eventstore.Record
 	events.Fact
-	at int64 // when it occurred, in microseconds
+	at     int64 // when it occurred, in microseconds
+	number int64 // among all that were folded into the rows
 }
 
 // read decodes r.
@@ -28,7 +29,7 @@ func read(keys events.Keys, r eventstore.Record) (fact, error) {
 	if err := json.Unmarshal(r.Metadata, &metadata); err != nil {
 		return fact{}, fmt.Errorf("fact at %v in %s: metadata: %w", r.Position, r.Stream, err)
 	}
-	return fact{r, f, metadata.OccurredAt.UnixMicro()}, nil
+	return fact{Record: r, Fact: f, at: metadata.OccurredAt.UnixMicro()}, nil
 }
 
 // apply changes the rows as f says. What belongs to an event or to a

@@ -171,7 +171,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	decoded := make(chan batch, 4)
 	var pump sync.WaitGroup
-	pump.Go(func() { decode(ctx, sub, m.options.Keys, decoded) })
+	pump.Go(func() { decode(ctx, sub, m.options.Keys, decoded, m.rest) })
 	defer func() {
 		cancel()
 		err = errors.Join(err, sub.Close())
@@ -208,7 +208,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 		if what == looking {
 			continue
 		}
-		before := w.checkpoint.position
+		before, began := w.checkpoint.position, time.Now()
 		err := w.foldAll(b.facts, m.maxFacts)
 		if err == nil && b.err == nil && b.caughtUp {
 			err = w.makeIndexes(ctx)
@@ -225,6 +225,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 			if err != nil {
 				return progressed, err
 			}
+			m.took.Store(int64(time.Since(began)))
 			continue
 		}
 		if before.Before(w.checkpoint.position) {
@@ -232,6 +233,31 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 			progressed = true
 		}
 		return progressed, errors.Join(err, b.err)
+	}
+}
+
+// A transaction costs less for each fact the more facts there are in it, as rows
+// of the same page share the writing of it. So the end of the log, once reached, is
+// left alone for so many times as long as a transaction took, but for mostRest at
+// most, and what came meanwhile is folded together. Nobody waits for that: who
+// wants to see something ends the rest.
+const (
+	restFor  = 3
+	mostRest = 50 * time.Millisecond
+)
+
+// rest returns when what has come meanwhile is to be folded.
+func (m *Models) rest(ctx context.Context) {
+	timer := time.NewTimer(min(restFor*time.Duration(m.took.Load()), m.mostRest))
+	defer timer.Stop()
+	for !m.wanted() {
+		select {
+		case <-m.wants:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

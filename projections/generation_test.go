@@ -151,7 +151,7 @@ func TestCompareFindsEachDifference(t *testing.T) {
 			"UPDATE {participants} SET line = NULL, name = 'Bob' WHERE id = 'bob'",
 			"DELETE FROM {words} WHERE folded = 'lodz'",
 			"DELETE FROM {attempts} WHERE notification_id = 'late' AND number = 2",
-			"INSERT INTO {event_tags} VALUES ('extra', 'party')",
+			"INSERT INTO {event_tags} VALUES ('extra', 1)",
 			"UPDATE {tallies} SET n = n + 1 WHERE name = 'email'",
 		} {
 			_, err := b.w.exec(statement)
@@ -163,12 +163,12 @@ func TestCompareFindsEachDifference(t *testing.T) {
 			found = append(found, d.String())
 		}
 		require.Equal(t, []string{
-			`event_tags "extra", "party" should not be there`,
+			`event_tags "extra", 1 should not be there`,
 			`participants "bob": name is (3 characters, hidden), and should be (9 characters, hidden)`,
 			`participants "bob": line is empty, and should be 9`,
 			`attempts "late", 2 is missing`,
 			`tallies "channel", "email": n is 9, and should be 8`,
-			`words "event", (4 characters, hidden), "party" is missing`,
+			`words "event", (4 characters, hidden), 1 is missing`,
 		}, found)
 	})
 }

@@ -44,6 +44,8 @@ type Models struct {
 
 	pause    func(ctx context.Context, failures int) // between tries
 	maxFacts int                                     // that are folded in one transaction
+	took     atomic.Int64                            // time.Duration of the last transaction that folded
+	mostRest time.Duration                           // see rest
 	lookIdle time.Duration                           // between looks for another generation while there are no facts
 	swapped  chan struct{}                           // Rebuild may have put another generation in the live one's place
 
@@ -73,7 +75,7 @@ func Open(ctx context.Context, dir string, o Options) (*Models, error) {
 	}
 	m := &Models{
 		options: o, log: o.Logger, database: d, db: d.reading,
-		pause: backoff, maxFacts: 4096, lookIdle: lookIdleFiles, swapped: make(chan struct{}, 1), closing: make(chan struct{}),
+		pause: backoff, maxFacts: 4096, mostRest: mostRest, lookIdle: lookIdleFiles, swapped: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	if d.target.Shared() {
 		m.lookIdle = lookEvery

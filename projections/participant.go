@@ -111,7 +111,7 @@ func (m *Models) Participants(ctx context.Context, eventID string, f Participant
 	var w where
 	w.and("p.event_id = ?", eventID)
 	w.equal("p.status", f.Status)
-	w.words("p.id", eventID, f.Query)
+	w.words("p.registered", eventID, f.Query)
 	order := "p.registered"
 	if f.Status == waitlisted {
 		order = "p.line"
@@ -187,7 +187,7 @@ func (w *writer) participantRegistered(f fact, e events.ParticipantRegistered) e
 	}
 	w.tally(byStatus, status, 1)
 	w.tally(byResponse, needsAction, 1)
-	w.changeWords(e.EventID, e.ParticipantID, nil, participantWords(e.Personal.Name, e.Personal.Email))
+	w.changeWords(e.EventID, f.Revision, nil, participantWords(e.Personal.Name, e.Personal.Email))
 	return w.participants.insert(e.ParticipantID, &participantRow{
 		id: e.ParticipantID, eventID: e.EventID, registered: f.Revision, userID: e.UserID, userHash: hash(e.UserID),
 		name: e.Personal.Name, email: e.Personal.Email, phone: e.Personal.Phone, channels: list(e.Channels), timeZone: e.TimeZone,
@@ -211,7 +211,7 @@ func (w *writer) participantContactChanged(f fact, e events.ParticipantContactCh
 		p.userID, p.userHash = e.UserID, hash(e.UserID)
 		p.name, p.email, p.phone = e.Personal.Name, e.Personal.Email, e.Personal.Phone
 		p.channels, p.timeZone, p.locale = list(e.Channels), e.TimeZone, e.Locale
-		w.changeWords(p.eventID, p.id, participantWords(was.name, was.email), participantWords(p.name, p.email))
+		w.changeWords(p.eventID, p.registered, participantWords(was.name, was.email), participantWords(p.name, p.email))
 		return nil
 	})
 }
@@ -269,7 +269,7 @@ func (w *writer) participantRemoved(f fact, e events.ParticipantRemoved) error {
 	w.participants.delete(p.id)
 	w.tally(byResponse, p.response, -1)
 	w.tally(byStatus, p.status, -1)
-	w.changeWords(p.eventID, p.id, participantWords(p.name, p.email), nil)
+	w.changeWords(p.eventID, p.registered, participantWords(p.name, p.email), nil)
 	if _, err := w.countParticipant(f, p.eventID, -1); err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func TestVerifyNamesWhatDiffers(t *testing.T) {
 			"UPDATE {participants} SET name = 'Mallory' WHERE event_id = '" + one + "' AND status = 'confirmed'",
 			"UPDATE {notifications} SET message = 'Stay away' WHERE id = '" + one + "'",
 			"DELETE FROM {notifications} WHERE id = '" + two + "'",
-			"INSERT INTO {event_tags} VALUES ('ghost', '" + one + "')",
+			"INSERT INTO {event_tags} VALUES ('ghost', 1)",
 			"UPDATE {tallies} SET n = n + 1 WHERE kind = 'channel'",
 		} {
 			_, err := m.writer.exec(query)

@@ -14,8 +14,12 @@ const version = 6
 // belonged keeps which event each participant was ever on, also when both are
 // gone: a request with an idempotency key is answered again even then.
 //
-// The scope of a word is 'event', or the id of the event whose participants it
-// finds. Users may have names longer than an index takes: it has their hashes.
+// What words and tags find is named by numbers that only grow, so that new rows
+// stand behind the others of the same word: an event by its number, that of the
+// fact that made it among all that were folded, and a participant by the revision
+// that registered it. The scope of a word is 'event', or the id of the event whose
+// participants it finds. Users may have names longer than an index takes: it has
+// their hashes.
 const schema = `
 CREATE TABLE {checkpoint} (
 	version     BIGINT NOT NULL,
@@ -41,15 +45,17 @@ CREATE TABLE {events} (
 	participant_count BIGINT NOT NULL,
 	revision          BIGINT NOT NULL,
 	created_at        BIGINT NOT NULL,
-	updated_at        BIGINT NOT NULL
+	updated_at        BIGINT NOT NULL,
+	number            BIGINT NOT NULL
 );
+CREATE INDEX {events_number} ON {events} (number);
 CREATE INDEX {events_start} ON {events} (start_time, id);
 CREATE INDEX {events_creator} ON {events} (creator_hash, start_time, id);
 CREATE INDEX {events_status} ON {events} (status, start_time, id, end_time);
 CREATE TABLE {event_tags} (
-	tag      KEY(128) NOT NULL,
-	event_id KEY(64) NOT NULL,
-	PRIMARY KEY (tag, event_id)
+	tag   KEY(128) NOT NULL,
+	event BIGINT NOT NULL,
+	PRIMARY KEY (tag, event)
 ) WITHOUT ROWID;
 CREATE TABLE {gone} (event_id KEY(64) NOT NULL PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE {belonged} (participant_id KEY(64) NOT NULL PRIMARY KEY, event_id KEY(64) NOT NULL) WITHOUT ROWID;
@@ -154,8 +160,8 @@ CREATE TABLE {tallies} (
 CREATE TABLE {words} (
 	scope  KEY(64) NOT NULL,
 	folded KEY(64) NOT NULL,
-	id     KEY(64) NOT NULL,
-	PRIMARY KEY (scope, folded, id)
+	number BIGINT NOT NULL,
+	PRIMARY KEY (scope, folded, number)
 ) WITHOUT ROWID;
 `
 
@@ -172,8 +178,8 @@ func (s shape) key() []string { return s.columns[:s.keys] }
 // The tables in the order in which generations are compared and dropped, but for the checkpoint.
 var (
 	eventsShape = shape{"{events}", 1, []string{"id", "title", "description", "start_time", "end_time", "time_zone", "location",
-		"creator_id", "creator_hash", "capacity", "tags", "status", "participant_count", "revision", "created_at", "updated_at"}, false}
-	tagsShape         = shape{"{event_tags}", 2, []string{"tag", "event_id"}, false}
+		"creator_id", "creator_hash", "capacity", "tags", "status", "participant_count", "revision", "created_at", "updated_at", "number"}, false}
+	tagsShape         = shape{"{event_tags}", 2, []string{"tag", "event"}, false}
 	goneShape         = shape{"{gone}", 1, []string{"event_id"}, false}
 	belongedShape     = shape{"{belonged}", 1, []string{"participant_id", "event_id"}, true}
 	participantsShape = shape{"{participants}", 1, []string{"id", "event_id", "registered", "user_id", "user_hash", "name", "email", "phone",
@@ -187,7 +193,7 @@ var (
 	suppressionsShape = shape{"{suppressions}", 1, []string{"id", "kind", "masked", "reason", "provider", "code", "since", "revision"}, false}
 	clearedShape      = shape{"{cleared}", 2, []string{"log_commit", "log_prepare", "removed"}, false}
 	talliesShape      = shape{"{tallies}", 2, []string{"kind", "name", "n"}, false}
-	wordsShape        = shape{"{words}", 3, []string{"scope", "folded", "id"}, false}
+	wordsShape        = shape{"{words}", 3, []string{"scope", "folded", "number"}, false}
 
 	shapes = []shape{eventsShape, tagsShape, goneShape, belongedShape, participantsShape, departuresShape, remindersShape,
 		notificationsShape, attemptsShape, suppressionsShape, clearedShape, talliesShape, wordsShape}

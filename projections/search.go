@@ -87,15 +87,21 @@ func termsOf(query string) []string {
 // Searchable tells whether query has no more words than may be looked for.
 func Searchable(query string) bool { return len(termsOf(query)) <= MaxTerms }
 
-// words narrows to ids that have a word for each of the query's terms.
+// words narrows to numbers that have a word for each of the query's terms.
 func (w *where) words(column, scope, query string) {
 	for _, term := range termsOf(query) {
-		w.and(column+" IN (SELECT id FROM {words} WHERE scope = ? AND folded >= ? AND folded < ?)", scope, term, term+lastRune)
+		w.and(column+" IN (SELECT number FROM {words} WHERE scope = ? AND folded >= ? AND folded < ?)", scope, term, term+lastRune)
 	}
 }
 
-// changeWords makes the words of id now what old were.
-func (w *writer) changeWords(scope, id string, old, now []string) {
+// changeWords makes the words that find a number now what old were.
+func (w *writer) changeWords(scope string, number int64, old, now []string) {
+	if len(old) == 0 {
+		for _, word := range now {
+			w.words.insert(scope, word, number)
+		}
+		return
+	}
 	was := make(map[string]bool, len(old))
 	for _, word := range old {
 		was[word] = true
@@ -105,11 +111,11 @@ func (w *writer) changeWords(scope, id string, old, now []string) {
 			delete(was, word)
 			continue
 		}
-		w.words.insert(scope, word, id)
+		w.words.insert(scope, word, number)
 	}
 	for _, word := range old {
 		if was[word] {
-			w.words.delete(scope, word, id)
+			w.words.delete(scope, word, number)
 		}
 	}
 }

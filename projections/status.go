@@ -30,12 +30,38 @@ type progress struct {
 	atEnd    bool
 	created  time.Time     // of the last fact
 	advanced chan struct{} // closed when the position moves on
+	waiting  int           // callers who wait for that
+	wants    chan struct{} // gets one when such a caller comes
 }
 
 func (p *progress) begin(c checkpoint) {
 	p.status = Status{Position: c.position, Facts: c.facts}
 	p.created = timeOf(c.created)
 	p.advanced = make(chan struct{})
+	p.wants = make(chan struct{}, 1)
+}
+
+// wanted tells whether somebody waits for the position to move on.
+func (p *progress) wanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting > 0
+}
+
+// want counts in who waits, until the returned function is called.
+func (p *progress) want() (done func()) {
+	p.mu.Lock()
+	p.waiting++
+	p.mu.Unlock()
+	select {
+	case p.wants <- struct{}{}:
+	default:
+	}
+	return func() {
+		p.mu.Lock()
+		p.waiting--
+		p.mu.Unlock()
+	}
 }
 
 // Status tells how far the rows are.
@@ -54,12 +80,17 @@ func (m *Models) Status() Status {
 
 // WaitFor returns when the rows show everything up to p.
 func (m *Models) WaitFor(ctx context.Context, p eventstore.Position) error {
+	counted := false
 	for {
 		m.mu.Lock()
 		at, advanced := m.status.Position, m.advanced
 		m.mu.Unlock()
 		if !at.Before(p) {
 			return nil
+		}
+		if !counted {
+			counted = true
+			defer m.want()()
 		}
 		select {
 		case <-advanced:

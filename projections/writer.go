@@ -329,7 +329,8 @@ func (w *writer) fold(facts []fact) error {
 		if err := w.prefetch(facts); err != nil {
 			return err
 		}
-		for _, f := range facts {
+		for i, f := range facts {
+			f.number = w.checkpoint.facts + int64(i) + 1
 			if err := w.apply(f); err != nil {
 				return failedAt(f, err)
 			}
