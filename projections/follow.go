@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belltower/belltower/events"
+	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/sqldb"
 )
 
@@ -161,6 +163,10 @@ const (
 	lookIdleFiles = 10 * time.Minute
 )
 
+// gatherFor is how long facts of attempts that come thick gather before they are
+// folded, while nobody waits for them: those of one row are one change of it then.
+const gatherFor = 250 * time.Millisecond
+
 // project folds one subscription until it ends, or another generation is to be folded into.
 func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 	w := m.writer
@@ -168,6 +174,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
+	sub = &eventstore.Paced{Subscription: sub, Pause: gatherFor, Gathers: events.OfAttempt, Hurry: m.hurry}
 	ctx, cancel := context.WithCancel(ctx)
 	decoded := make(chan batch, 4)
 	var pump sync.WaitGroup

@@ -45,6 +45,7 @@ type Models struct {
 	pause    func(ctx context.Context, failures int) // between tries
 	maxFacts int                                     // that are folded in one transaction
 	lookIdle time.Duration                           // between looks for another generation while there are no facts
+	hurry    chan struct{}                           // holds one: somebody waits for what is not folded yet
 	swapped  chan struct{}                           // Rebuild may have put another generation in the live one's place
 
 	running   sync.Mutex // held by Follow
@@ -73,7 +74,7 @@ func Open(ctx context.Context, dir string, o Options) (*Models, error) {
 	}
 	m := &Models{
 		options: o, log: o.Logger, database: d, db: d.reading,
-		pause: backoff, maxFacts: 4096, lookIdle: lookIdleFiles, swapped: make(chan struct{}, 1), closing: make(chan struct{}),
+		pause: backoff, maxFacts: 4096, lookIdle: lookIdleFiles, hurry: make(chan struct{}, 1), swapped: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	if d.target.Shared() {
 		m.lookIdle = lookEvery

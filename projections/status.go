@@ -62,6 +62,10 @@ func (m *Models) WaitFor(ctx context.Context, p eventstore.Position) error {
 			return nil
 		}
 		select {
+		case m.hurry <- struct{}{}:
+		default:
+		}
+		select {
 		case <-advanced:
 		case <-m.closing:
 			return fmt.Errorf("wait for %v: %w", p, ErrClosed)
