@@ -67,6 +67,8 @@ type Handler struct {
 	recent  *list.List               // most recently used first
 	cost    int64                    // of all slots
 	serving sync.WaitGroup           // jobs, and goroutines that serve streams
+
+	limits limits
 }
 
 // slot is a stream's place in the cache.
@@ -102,6 +104,7 @@ func (h *Handler) Close() {
 	h.closed = true
 	h.mu.Unlock()
 	h.serving.Wait()
+	h.limits.close()
 	if h.saver != nil && !closed {
 		h.saver.close()
 	}

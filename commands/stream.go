@@ -65,35 +65,61 @@ type stream[T any, S State[T]] struct {
 
 func (s *stream[T, S]) folded() int64 { return s.cost.Load() }
 
+// enqueue has j wait for whoever serves the stream. A caller who waits for j whatever
+// happens serves it where nobody does: that saves a goroutine and its stack.
 func (s *stream[T, S]) enqueue(j *job[S]) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.waiting = append(s.waiting, j)
-	if !s.served {
+	free := !s.served
+	if free {
 		s.served = true
 		s.h.serving.Add(1)
+	}
+	s.mu.Unlock()
+	switch {
+	case !free:
+	case j.ctx.Done() != nil:
 		go s.serve()
+	default:
+		s.answer()
+		if s.more() {
+			go s.serve()
+		} else {
+			s.h.serving.Done()
+		}
 	}
 }
 
 func (s *stream[T, S]) serve() {
 	defer s.h.serving.Done()
 	for {
-		s.mu.Lock()
-		jobs := s.waiting
-		s.waiting = nil
-		s.served = len(jobs) > 0
-		s.mu.Unlock()
-		if len(jobs) == 0 {
+		s.answer()
+		if !s.more() {
 			return
 		}
-		looks, jobs := s.split(jobs)
-		if len(looks) > 0 {
-			s.show(looks)
-		}
-		for len(jobs) > 0 {
-			jobs = jobs[s.decide(jobs):]
-		}
+	}
+}
+
+// more tells whether others have come meanwhile. Where none have, the stream is served no more.
+func (s *stream[T, S]) more() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.served = len(s.waiting) > 0
+	return s.served
+}
+
+// answer answers all that wait.
+func (s *stream[T, S]) answer() {
+	s.mu.Lock()
+	jobs := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	looks, jobs := s.split(jobs)
+	if len(looks) > 0 {
+		s.show(looks)
+	}
+	for len(jobs) > 0 {
+		jobs = jobs[s.decide(jobs):]
 	}
 }
 
@@ -112,8 +138,7 @@ func (s *stream[T, S]) split(jobs []*job[S]) (looks, changes []*job[S]) {
 // show answers looks at once: they need not wait for the write of changes that
 // nobody has been told of yet.
 func (s *stream[T, S]) show(looks []*job[S]) {
-	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
-	defer cancel()
+	ctx := s.h.limited()
 	if err := s.catchUp(ctx); err != nil {
 		answerAll(looks, outOfTime(ctx, err))
 		return
@@ -133,8 +158,7 @@ func (s *stream[T, S]) show(looks []*job[S]) {
 
 // decide answers the first jobs with one write, and tells how many they were.
 func (s *stream[T, S]) decide(jobs []*job[S]) int {
-	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
-	defer cancel()
+	ctx := s.h.limited()
 	for {
 		if err := s.catchUp(ctx); err != nil {
 			return answerAll(jobs, outOfTime(ctx, err))

@@ -148,6 +148,16 @@ type NotificationRetried struct {
 	EventID        string `json:"event_id"`
 }
 
+// OfAttempt tells of a fact's name whether it says that an attempt was begun or
+// how one ended: of many messages at once these are most of the log.
+func OfAttempt(name string) bool {
+	switch name {
+	case SendingStarted{}.Name(), NotificationSent{}.Name(), SendingFailed{}.Name():
+		return true
+	}
+	return false
+}
+
 func (NotificationScheduled) Name() string { return "NotificationScheduled" }
 func (NotificationCancelled) Name() string { return "NotificationCancelled" }
 func (SendingStarted) Name() string        { return "SendingStarted" }

@@ -156,7 +156,7 @@ func (b *Builder) Fold(ctx context.Context, s Source, progress func(Progress)) (
 	ctx, cancel := context.WithCancelCause(ctx)
 	decoded := make(chan batch, max(1, b.most/factsInBatch))
 	var running sync.WaitGroup
-	running.Go(func() { decode(ctx, sub, s.Keys, decoded, func(context.Context) {}) })
+	running.Go(func() { decode(ctx, sub, s.Keys, decoded, func(context.Context, []eventstore.Record) {}) })
 	running.Go(func() { b.renewing(ctx, cancel) })
 	defer func() {
 		if cause := context.Cause(ctx); err != nil && cause != nil {

@@ -25,7 +25,7 @@ var errEnded = errors.New("the subscription has ended")
 
 // decode decodes what sub delivers, until something fails or ctx ends, and rests
 // at the end of the log.
-func decode(ctx context.Context, sub eventstore.Subscription, keys events.Keys, decoded chan<- batch, rest func(context.Context)) {
+func decode(ctx context.Context, sub eventstore.Subscription, keys events.Keys, decoded chan<- batch, rest func(ctx context.Context, behind []eventstore.Record)) {
 	defer close(decoded)
 	for {
 		var b batch
@@ -54,7 +54,7 @@ func decode(ctx context.Context, sub eventstore.Subscription, keys events.Keys, 
 			return
 		}
 		if b.caughtUp && len(b.facts) > 0 {
-			rest(ctx)
+			rest(ctx, got.Records)
 		}
 	}
 }

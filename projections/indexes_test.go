@@ -49,7 +49,7 @@ func TestIndexesAreThereBeforeTheyAreAsked(t *testing.T) {
 		stop := w.follow(t, m)
 		w.shown(m)
 		whole := indexesOf(t, d, 1)
-		require.Len(t, whole, 14)
+		require.Len(t, whole, 15)
 
 		// A build that is killed, half of its indexes made, is gone on with.
 		facts := w.facts()

@@ -2,6 +2,7 @@ package reminders
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,7 +15,7 @@ import (
 // applyFacts brings the table up to the facts and gathers what they touch.
 // Applied twice, they change nothing, so the checkpoint may come later.
 func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (touches, error) {
-	entries := make([]commands.Entry, len(records))
+	entries := make([]stored, len(records))
 	for i, r := range records {
 		var err error
 		if entries[i], err = p.open(ctx, r); err != nil {
@@ -27,7 +28,7 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 	}
 	last := records[len(records)-1].Position
 	p.applied(last)
-	if slices.ContainsFunc(entries, func(e commands.Entry) bool { return e.Record.Stream == commands.ProcessorStream }) {
+	if slices.ContainsFunc(entries, func(e stored) bool { return e.Stream == commands.ProcessorStream }) {
 		p.steered()
 	}
 	for _, id := range unknown {
@@ -44,7 +45,7 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 
 // fold folds facts into the table, and tells what they touch: unknown are the
 // notifications of which only their streams tell to whom they go.
-func (p *planner) fold(ctx context.Context, entries []commands.Entry) (touch touches, unknown []string, err error) {
+func (p *planner) fold(ctx context.Context, entries []stored) (touch touches, unknown []string, err error) {
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	open, err := p.table.foldingOf(ctx, entries)
@@ -64,7 +65,7 @@ func (p *planner) fold(ctx context.Context, entries []commands.Entry) (touch tou
 				unknown = append(unknown, id)
 			}
 		}
-		open.apply(entry.Fact, entry.Record.Revision)
+		open.apply(entry.Fact, entry.Revision)
 		gather(touch, entry.Fact)
 	}
 	put, remove := open.outcome()
@@ -80,20 +81,29 @@ func (p *planner) fold(ctx context.Context, entries []commands.Entry) (touch tou
 	return touch, unknown, nil
 }
 
+// stored is a fact as it stands in the log, its personal data sealed: whoever
+// plans needs none of it.
+type stored struct {
+	eventstore.Record
+	events.Fact
+}
+
 // open decodes a record. Of a retry it gives what that makes of the notification;
 // no fact where that is over already.
-func (p *planner) open(ctx context.Context, r eventstore.Record) (commands.Entry, error) {
-	entry, err := p.commands.Open(r)
-	if err != nil {
-		return commands.Entry{}, fmt.Errorf("plan at %s: %w", r.Position, err)
+func (p *planner) open(ctx context.Context, r eventstore.Record) (stored, error) {
+	f, err := events.DecodeSealed(r.ID, r.Type, r.Data)
+	if errors.Is(err, events.ErrNewerFact) {
+		return stored{}, fmt.Errorf("plan %s of %s: %w", r.Position, r.Stream, err)
+	} else if err != nil {
+		return stored{}, fmt.Errorf("plan %s of %s: %w: %w", r.Position, r.Stream, eventstore.ErrCorrupt, err)
 	}
-	if f, ok := entry.Fact.(events.NotificationRetried); ok {
+	if retried, ok := f.(events.NotificationRetried); ok {
 		// It says nothing of what is to be sent: that stands in its stream.
-		if entry.Fact, err = p.rescheduled(ctx, f); err != nil && !unreadable(err) {
-			return commands.Entry{}, err
+		if f, err = p.rescheduled(ctx, retried); err != nil && !unreadable(err) {
+			return stored{}, err
 		}
 	}
-	return entry, nil
+	return stored{r, f}, nil
 }
 
 // rescheduled gives what a retry makes of a notification, nil where that is over already.

@@ -79,6 +79,10 @@ func (p *planner) waitFor(ctx context.Context, position eventstore.Position) err
 			return nil
 		}
 		select {
+		case p.hurry <- struct{}{}:
+		default:
+		}
+		select {
 		case <-changed:
 		case <-elsewhere:
 		case <-ctx.Done():

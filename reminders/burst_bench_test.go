@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -28,8 +30,9 @@ import (
 )
 
 var (
-	burst   = flag.Int("burst", 2000, "how many reminders BenchmarkBurst has due at once")
-	burstOn = flag.String("burst-on", "", "kind of server that has the planner's table in BenchmarkBurst: postgres or mysql; without it, planner.db")
+	burst        = flag.Int("burst", 2000, "how many reminders BenchmarkBurst has due at once")
+	burstProfile = flag.String("burst-cpuprofile", "", "file for the CPU profile of BenchmarkBurst from the clock's being set to the last SENT, without what comes before")
+	burstOn      = flag.String("burst-on", "", "kind of server that has the planner's table in BenchmarkBurst: postgres or mysql; without it, planner.db")
 )
 
 const (
@@ -45,19 +48,21 @@ const (
 // until the last SENT is on disk.
 func BenchmarkBurst(b *testing.B) {
 	var late []time.Duration
-	var took time.Duration
+	var took, used time.Duration
 	var appends, syncs uint64
 	b.StopTimer()
 	for range b.N {
 		r := runBurst(b, *burst)
 		late = append(late, r.late...)
 		took += r.took
+		used += r.used
 		appends += r.appends
 		syncs += r.syncs
 	}
 	slices.Sort(late)
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	b.ReportMetric(float64(len(late))/took.Seconds(), "SENT/s")
+	b.ReportMetric(float64(used.Microseconds())/float64(len(late)), "cpu-µs/SENT")
 	b.ReportMetric(ms(late[len(late)/2]), "late-p50-ms")
 	b.ReportMetric(ms(late[len(late)*99/100]), "late-p99-ms")
 	b.ReportMetric(ms(late[len(late)-1]), "late-max-ms")
@@ -69,6 +74,7 @@ func BenchmarkBurst(b *testing.B) {
 type bursted struct {
 	late           []time.Duration
 	took           time.Duration // from the due time to the last SENT
+	used           time.Duration // processor time of the whole process meanwhile
 	appends, syncs uint64
 }
 
@@ -116,7 +122,14 @@ func runBurst(b *testing.B, size int) (came bursted) {
 	require.NoError(b, models.WaitFor(ctx, last))
 	require.Empty(b, idle.calls)
 
-	before := log.Stats()
+	if *burstProfile != "" {
+		file, err := os.Create(*burstProfile)
+		require.NoError(b, err)
+		defer func() { require.NoError(b, file.Close()) }()
+		require.NoError(b, pprof.StartCPUProfile(file))
+		defer pprof.StopCPUProfile()
+	}
+	before, used := log.Stats(), processorTime()
 	b.StartTimer()
 	ahead.Add(int64(due.Add(-burstLead).Sub(now())))
 	select {
@@ -126,6 +139,8 @@ func runBurst(b *testing.B, size int) (came bursted) {
 	}
 	b.StopTimer()
 	came.took = now().Sub(due)
+	came.used = processorTime() - used
+	pprof.StopCPUProfile()
 	after := log.Stats()
 	came.appends, came.syncs = after.Appends-before.Appends, after.Syncs-before.Syncs
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -24,6 +25,10 @@ const (
 	// behindAfter is the age of a fact from which on participants are not planned
 	// one by one: each event that is touched is planned once at the end.
 	behindAfter = 10 * time.Second
+	// gatherFor is how long facts of attempts that come thick gather before they are
+	// planned, while nobody waits for that: a claim and what became of it are one
+	// change of the table then.
+	gatherFor = 100 * time.Millisecond
 )
 
 // planner follows the log and keeps what is scheduled equal to what is wanted.
@@ -39,7 +44,8 @@ type planner struct {
 	applied func(eventstore.Position)
 	// steered is called after a fact of the processor.
 	steered func()
-	leader  Leader // nil: this instance plans
+	hurry   chan struct{} // holds one: somebody waits for what is not planned yet
+	leader  Leader        // nil: this instance plans
 	// applying is held while facts are applied to the table.
 	applying sync.Mutex
 
@@ -120,7 +126,7 @@ func (p *planner) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	batches, failed, end := p.pump(ctx, subscription)
+	batches, failed, end := p.pump(ctx, &eventstore.Paced{Subscription: subscription, Pause: gatherFor, Gathers: events.OfAttempt, Hurry: p.hurry})
 	defer end()
 	return p.goOn(ctx, batches, failed)
 }

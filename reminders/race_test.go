@@ -317,6 +317,7 @@ func TestNothingIsKept(t *testing.T) {
 		at(time.Hour)
 		require.NoError(t, w.move(3*time.Hour))
 		at(3 * time.Hour)
+		require.NoError(t, w.r.planned(t.Context()))
 		w.r.sender.mu.Lock()
 		defer w.r.sender.mu.Unlock()
 		require.Empty(t, w.r.sender.skip)

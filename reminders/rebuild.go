@@ -151,7 +151,7 @@ func (b *tableBuild) catchUp(ctx context.Context) error {
 }
 
 func (b *tableBuild) apply(ctx context.Context, records []eventstore.Record) error {
-	var opened []commands.Entry
+	var opened []stored
 	for _, r := range records {
 		if !strings.HasPrefix(r.Stream, commands.NotificationStream("")) {
 			continue
@@ -167,7 +167,7 @@ func (b *tableBuild) apply(ctx context.Context, records []eventstore.Record) err
 		return err
 	}
 	for _, entry := range opened {
-		open.apply(entry.Fact, entry.Record.Revision)
+		open.apply(entry.Fact, entry.Revision)
 	}
 	put, remove := open.outcome()
 	return b.table.change(func(c change) error { return c.keep(put, remove) })

@@ -52,6 +52,7 @@ type sender struct {
 	measures  *measures
 
 	mu       sync.Mutex
+	spare    **launched // what a goroutine that has become free goes on with; nil: none has
 	running  bool
 	interval time.Duration
 	busy     map[string]bool      // taken out of the table by this process
@@ -307,23 +308,46 @@ func (s *sender) start(ctx context.Context, l *lane) {
 
 // launch tries r on a worker of c. s.mu is held; r is busy.
 func (s *sender) launch(ctx context.Context, c *carrier, r row, try func() (verdict, skip)) {
-	l := c.lane
 	c.free--
 	s.inFlight.Add(1)
+	one := &launched{c, r, try}
+	if s.spare != nil && *s.spare == nil {
+		*s.spare = one
+		return
+	}
 	go func() {
-		defer s.inFlight.Done()
-		verdict, left := try()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		c.free++
-		s.leave(r, verdict, left)
-		s.start(ctx, l)
-		s.atRest()
-		waits := len(l.queue) > 0 && c.free > 0
-		if verdict == notTried || waits || s.crowded || (l.more && len(l.queue) < fetchSize/4) {
-			s.poke()
+		for one != nil {
+			verdict, left := one.try()
+			one = s.finish(ctx, one, verdict, left)
 		}
 	}()
+}
+
+// launched is a row that is tried on a worker of a carrier.
+type launched struct {
+	carrier *carrier
+	row     row
+	try     func() (verdict, skip)
+}
+
+// finish gives up one that was tried, and starts those that waited for its worker.
+// The first of them goes on with the goroutine that calls: its stack has grown already.
+func (s *sender) finish(ctx context.Context, one *launched, v verdict, left skip) (next *launched) {
+	defer s.inFlight.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, l := one.carrier, one.carrier.lane
+	c.free++
+	s.leave(one.row, v, left)
+	s.spare = &next
+	s.start(ctx, l)
+	s.spare = nil
+	s.atRest()
+	waits := len(l.queue) > 0 && c.free > 0
+	if v == notTried || waits || s.crowded || (l.more && len(l.queue) < fetchSize/4) {
+		s.poke()
+	}
+	return next
 }
 
 // leave gives up r. s.mu is held.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/sqldb"
 )
@@ -213,7 +212,7 @@ func (t *table) folding(ctx context.Context, ids []string) (folding, error) {
 }
 
 // foldingOf gives what the table has of the notifications that facts are about.
-func (t *table) foldingOf(ctx context.Context, entries []commands.Entry) (folding, error) {
+func (t *table) foldingOf(ctx context.Context, entries []stored) (folding, error) {
 	var ids []string
 	listed := map[string]bool{}
 	for _, entry := range entries {
