@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/belltower/belltower/eventstore"
 )
@@ -131,7 +132,10 @@ func BenchmarkBareEngine(b *testing.B) {
 	dir, _ := filled(b)
 	for _, rows := range []int{1, 4, 32, 128} {
 		b.Run(fmt.Sprint("rows=", rows), func(b *testing.B) {
-			w, err := openWriter(filepath.Join(dir, "events.db"))
+			path := filepath.Join(dir, "events.db")
+			conn, err := openConn(path, sqlite.OpenReadWrite, writerPragmas...) // SQLite's own files
+			require.NoError(b, err)
+			w, err := newWriter(conn, path)
 			require.NoError(b, err)
 			defer func() { require.NoError(b, w.close()) }()
 			require.NoError(b, execute(w.begin))

@@ -31,11 +31,16 @@ var syncDataOnly = sync.OnceFunc(func() {
 
 // openConn opens the existing log at path.
 func openConn(path string, flags sqlite.OpenFlags, pragmas ...string) (*sqlite.Conn, error) {
+	return openConnAs(path, path, flags, pragmas...)
+}
+
+// openConnAs opens the existing log at path, of which SQLite is told a name.
+func openConnAs(name, path string, flags sqlite.OpenFlags, pragmas ...string) (*sqlite.Conn, error) {
 	// SQLite would create the file, or call its absence corruption.
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open %s: %w: %w", path, eventstore.ErrUnavailable, err)
 	}
-	conn, err := sqlite.OpenConn(path, flags)
+	conn, err := sqlite.OpenConn(name, flags)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, classify(err))
 	}

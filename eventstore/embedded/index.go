@@ -28,7 +28,7 @@ type index struct {
 }
 
 const (
-	minYoung = 1 << 13
+	minYoung = 1 << 15
 	maxYoung = 1 << 17
 	// ofTable is which part of the table young grows to.
 	ofTable = 16

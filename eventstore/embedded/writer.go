@@ -30,19 +30,31 @@ type writer struct {
 // maxEnds bounds writer.ends, to some megabytes.
 const maxEnds = 50_000
 
+// writerPragmas: a read transaction left open elsewhere would let the WAL grow; it is
+// cut back to this size once it has been moved over. Checkpoints are made by
+// the checkpointer, so that no commit waits for one by surprise. The cache is
+// small: an append needs only the way to the end of the table, and what a
+// transaction changes stays there until its commit all the same.
+var writerPragmas = []string{
+	"journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0",
+	"journal_size_limit = 67108864", "cache_size = -4096", "cache_spill = OFF",
+}
+
 func openWriter(path string) (*writer, error) {
-	// A read transaction left open elsewhere would let the WAL grow; it is cut
-	// back to this size once it has been moved over. Checkpoints are made by
-	// the checkpointer, so that no commit waits for one by surprise. The cache is
-	// small: an append needs only the way to the end of the table, and what a
-	// transaction changes stays there until its commit all the same.
-	conn, err := openConn(path, sqlite.OpenReadWrite,
-		"journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0",
-		"journal_size_limit = 67108864", "cache_size = -4096", "cache_spill = OFF")
+	name, flags := path, sqlite.OpenReadWrite
+	if uri, ok := ofWriter(path); ok {
+		name, flags = uri, flags|sqlite.OpenURI
+	}
+	conn, err := openConnAs(name, path, flags, writerPragmas...)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: conn, ends: map[string]int64{}}
+	return newWriter(conn, path)
+}
+
+// newWriter takes conn over.
+func newWriter(conn *sqlite.Conn, path string) (w *writer, err error) {
+	w = &writer{conn: conn, ends: map[string]int64{}}
 	for stmt, query := range map[**sqlite.Stmt]string{
 		&w.begin:    `BEGIN IMMEDIATE`,
 		&w.commit:   `COMMIT`,

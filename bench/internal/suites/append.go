@@ -25,29 +25,36 @@ const (
 	rawFile    = "raw file"
 	factBytes  = 550 // of a fact, about what they have in practice
 	maxCallers = 256
+
+	bothLogs = "both"
+	emptyLog = "empty"
+	fullLog  = "full"
 )
 
 var appendCallers = []int{1, 8, 64, maxCallers}
 
 // appends is durable appends of one fact each to the embedded log. Beside it
-// stand SQLite with the log's first schema, filled by one loop with half as many
-// rows to a transaction as there are callers (as many share a sync in a group
-// commit: the other half arrives while the disk is busy), and the same bytes
-// put behind a file with as many to an fdatasync.
+// stand SQLite with the log's table, settings and kind of sync, filled by one loop
+// with half as many rows to a transaction as there are callers (as many share a
+// sync in a group commit: the other half arrives while the disk is busy), and the
+// same bytes put behind a file with as many to an fdatasync.
 var appends = Suite{
 	Name:  "append",
 	About: "durable appends to the embedded log beside SQLite in a bare loop and a raw file",
 	Sizes: func(z *Sizes) Begin {
 		long := z.span("each", 2*time.Second, 50*time.Millisecond, "how long each case is measured")
 		full := z.count("facts", 1_000_000, 2_000, "facts in the log that isn't empty")
+		logs := z.choice("logs", "logs to append to: both, the empty one, or the one with facts", bothLogs, emptyLog, fullLog)
 		return func(_ context.Context, l *lab.Lab) ([]measure.Contender, []measure.Goal, error) {
-			a := appending{l, *long, *full}
+			syncDataOnly()
+			a := appending{l, *long, *full, *logs}
 			var goals []measure.Goal
 			for _, c := range a.cases() {
 				goals = append(goals, measure.Goal{Case: c.name(), Figure: "answered", Beside: bareSQLite, Must: 0.8, Aim: 1})
 			}
-			// No decay: at 64 callers the full log is as fast as the empty one.
-			goals = append(goals, measure.Goal{Case: "64 callers", Figure: "full ÷ empty, new streams", Must: 0.9, Aim: 1})
+			if a.logs == bothLogs { // no decay: at 64 callers the full log is as fast as the empty one
+				goals = append(goals, measure.Goal{Case: "64 callers", Figure: "full ÷ empty, new streams", Must: 0.9, Aim: 1})
+			}
 			return []measure.Contender{{Name: ourName, Run: a.ours}, {Name: bareSQLite, Run: a.sqlite}, {Name: rawFile, Run: a.raw}}, goals, nil
 		}
 	},
@@ -57,6 +64,7 @@ type appending struct {
 	lab  *lab.Lab
 	long time.Duration
 	full int
+	logs string
 }
 
 // appendCase is a row of the table.
@@ -80,8 +88,19 @@ func (c appendCase) name() string {
 	return fmt.Sprintf("%s, %s streams, %d facts before", callersName(c.callers), streams, c.facts)
 }
 
+// facts are how many there are before, for each of the logs.
+func (a appending) facts() []int {
+	switch a.logs {
+	case emptyLog:
+		return []int{0}
+	case fullLog:
+		return []int{a.full}
+	}
+	return []int{0, a.full}
+}
+
 func (a appending) cases() (all []appendCase) {
-	for _, facts := range []int{0, a.full} {
+	for _, facts := range a.facts() {
 		for _, callers := range appendCallers {
 			for _, existing := range []bool{false, true} {
 				all = append(all, appendCase{facts, callers, existing})
@@ -105,14 +124,16 @@ func fact() eventstore.NewRecord {
 // eachCase has cases measured on logs that open makes, a new one for each case
 // that begins with an empty log and one for all others.
 func (a appending) eachCase(ctx context.Context, measureCase func(ctx context.Context, c appendCase, dir string) (load.Answered, error), fill func(ctx context.Context, dir string) error) (figures []measure.Figure, err error) {
-	full, err := a.lab.Folder("log")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(full)) }()
-	a.lab.Progress("filling a log with %d facts", a.full)
-	if err := fill(ctx, full); err != nil {
-		return nil, fmt.Errorf("fill the log: %w", err)
+	var full string
+	if a.logs != emptyLog {
+		if full, err = a.lab.Folder("log"); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(full)) }()
+		a.lab.Progress("filling a log with %d facts", a.full)
+		if err := fill(ctx, full); err != nil {
+			return nil, fmt.Errorf("fill the log: %w", err)
+		}
 	}
 	rates := map[appendCase]float64{}
 	for _, c := range a.cases() {
@@ -134,6 +155,9 @@ func (a appending) eachCase(ctx context.Context, measureCase func(ctx context.Co
 		got := answered.Figures(c.name())
 		figures = append(figures, got...)
 		rates[c] = got[0].Value
+	}
+	if a.logs != bothLogs {
+		return figures, nil
 	}
 	for _, callers := range appendCallers {
 		figures = append(figures, measure.Figure{Case: callersName(callers), Name: "full ÷ empty, new streams",
