@@ -80,9 +80,20 @@ func (p *planner) fold(ctx context.Context, entries []commands.Entry) (touch tou
 	return touch, unknown, nil
 }
 
+// nothingToPlan are facts that ask to look nowhere and change no notification: there
+// is no need to decode them.
+var nothingToPlan = map[string]bool{
+	events.EventScheduled{}.Name():      true,
+	events.EventDetailsChanged{}.Name(): true,
+	events.RequestNoted{}.Name():        true,
+}
+
 // open decodes a record. Of a retry it gives what that makes of the notification;
 // no fact where that is over already.
 func (p *planner) open(ctx context.Context, r eventstore.Record) (commands.Entry, error) {
+	if nothingToPlan[r.Type] {
+		return commands.Entry{Record: r}, nil
+	}
 	entry, err := p.commands.Open(r)
 	if err != nil {
 		return commands.Entry{}, fmt.Errorf("plan at %s: %w", r.Position, err)
