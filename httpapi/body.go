@@ -1,10 +1,8 @@
 package httpapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -97,7 +95,11 @@ func (c *call) takesBody() bool {
 	if encoding := c.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return false
 	}
-	media, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	given := c.Header.Get("Content-Type")
+	if given == mediaJSON {
+		return true
+	}
+	media, params, err := mime.ParseMediaType(given)
 	if err != nil {
 		return false
 	}
@@ -115,12 +117,7 @@ func parseBody(data []byte) (*body, error) {
 	if !utf8.Valid(data) {
 		return nil, badBody("the body is not UTF-8")
 	}
-	if !json.Valid(data) {
-		return nil, badBody("the body is not JSON")
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	value, err := parseValue(d, "", 0)
+	value, err := parseJSON(data)
 	if err != nil {
 		return nil, err
 	}
@@ -129,51 +126,6 @@ func parseBody(data []byte) (*body, error) {
 		return nil, badBody("the body is not a JSON object")
 	}
 	return &body{members: members, known: map[string]bool{}, said: &verdicts{}}, nil
-}
-
-// parseValue reads a value of JSON that is known to be valid. It is here
-// because encoding/json keeps the last of two members of the same name, where
-// another reader of the same bytes keeps the first.
-func parseValue(d *json.Decoder, at string, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, badBody("the body is nested too deep")
-	}
-	token, err := d.Token()
-	if err != nil {
-		return nil, badBody("the body is not JSON")
-	}
-	switch token {
-	case json.Delim('{'):
-		object := map[string]any{}
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return nil, badBody("the body is not JSON")
-			}
-			name := key.(string) // valid JSON has nothing else here
-			field := at + name
-			if _, twice := object[name]; twice {
-				return nil, badFields(fault(shorten(field), "duplicate_field", "is there twice"))
-			}
-			if object[name], err = parseValue(d, field+".", depth+1); err != nil {
-				return nil, err
-			}
-		}
-		_, err = d.Token()
-		return object, err
-	case json.Delim('['):
-		list := []any{}
-		for d.More() {
-			value, err := parseValue(d, at, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, value)
-		}
-		_, err = d.Token()
-		return list, err
-	}
-	return token, nil
 }
 
 func badFields(faults ...aggregates.Fault) *problem {
@@ -346,33 +298,7 @@ func parseTime(s string) (time.Time, error) {
 }
 
 // canonical gives the body in a form in which equal bodies are equal.
-func (b *body) canonical() []byte {
-	data, err := json.Marshal(canonicalValue(b.members)) // which sorts members
-	if err != nil {
-		panic(fmt.Sprintf("httpapi: parsed JSON can't be written: %v", err))
-	}
-	return data
-}
-
-func canonicalValue(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for name, member := range v {
-			out[name] = canonicalValue(member)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, item := range v {
-			out[i] = canonicalValue(item)
-		}
-		return out
-	case json.Number:
-		return canonicalNumber(v)
-	}
-	return v
-}
+func (b *body) canonical() []byte { return appendCanonical(nil, b.members) }
 
 // canonicalNumber is the same for 1, 1.0 and 1e0. Numbers are never worked out:
 // 1e999999999 is short, but its digits are not.

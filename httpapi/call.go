@@ -85,15 +85,26 @@ func (s *server) write(c *call, a *answer) error {
 }
 
 func writeJSON(w http.ResponseWriter, status int, contentType string, body any) error {
-	var b bytes.Buffer
-	if err := json.NewEncoder(&b).Encode(body); err != nil {
-		return fmt.Errorf("encode %T: %w", body, err)
+	data, err := encode(body)
+	if err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // who doesn't listen can't be told
+	_, _ = w.Write(data) // who doesn't listen can't be told
 	return nil
+}
+
+func encode(body any) ([]byte, error) {
+	if data, ok := body.(encoded); ok {
+		return data, nil
+	}
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(body); err != nil {
+		return nil, fmt.Errorf("encode %T: %w", body, err)
+	}
+	return b.Bytes(), nil
 }
 
 // do decides cmd; view makes the answer from the state right after it.

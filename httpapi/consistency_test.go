@@ -20,6 +20,11 @@ func TestReadYourWrites(t *testing.T) {
 		r := a.patch("/v1/events/"+event, object{"title": string(rune('a'+i%26)) + "!"})
 		read := a.do(request{method: "GET", path: "/v1/events/" + event, header: map[string]string{"Consistency-Token": r.header.Get("Consistency-Token")}})
 		require.Equal(t, string(r.body), string(read.body))
+		again := a.get("/v1/events/" + event) // which may be kept, and isn't older
+		require.Equal(t, string(r.body), string(again.body))
+		list := a.do(request{method: "GET", path: "/v1/events", header: map[string]string{"Consistency-Token": r.header.Get("Consistency-Token")}})
+		require.JSONEq(t, `{"items": [`+string(r.body)+`]}`, string(list.body))
+		require.Equal(t, string(list.body), string(a.get("/v1/events").body))
 	}
 }
 

@@ -81,6 +81,10 @@ func (s *server) postEvent(c *call) (*answer, error) {
 }
 
 func (s *server) getEvents(c *call) (*answer, error) {
+	return s.again(c, func() (*answer, error) { return s.listEvents(c) })
+}
+
+func (s *server) listEvents(c *call) (*answer, error) {
 	q := c.query()
 	f := projections.EventFilter{
 		CreatorID: q.filter("creator_id"),
@@ -117,11 +121,13 @@ func (s *server) getEvent(c *call) (*answer, error) {
 			return resource(http.StatusOK, eventResource(e), e.Changed.Revision), nil
 		})
 	}
-	e, err := s.o.Models.Event(c.Context(), id)
-	if err != nil {
-		return nil, missing(err, aggregates.ErrEventNotFound)
-	}
-	return resource(http.StatusOK, e, e.Revision), nil
+	return s.again(c, func() (*answer, error) {
+		e, err := s.o.Models.Event(c.Context(), id)
+		if err != nil {
+			return nil, missing(err, aggregates.ErrEventNotFound)
+		}
+		return resource(http.StatusOK, e, e.Revision), nil
+	})
 }
 
 // missing says what wasn't found where a read model found nothing.

@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
+	"unicode/utf8"
 )
 
 // Document is openapi.json.
@@ -34,6 +36,38 @@ var (
 	NoneMatch       = noneMatch
 	HistoryCursor   = historyCursor
 )
+
+// ParseJSON reads what parseBody takes for JSON.
+func ParseJSON(data []byte) (any, error) {
+	if !utf8.Valid(data) {
+		return nil, errNotJSON
+	}
+	return parseJSON(data)
+}
+
+// AppendCanonical writes a value in its canonical form.
+func AppendCanonical(v any) []byte { return appendCanonical(nil, v) }
+
+// CanonicalNumbers gives a value with its numbers in their canonical form.
+func CanonicalNumbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for name, member := range v {
+			out[name] = CanonicalNumbers(member)
+		}
+		return out
+	case []any:
+		out := []any{}
+		for _, item := range v {
+			out = append(out, CanonicalNumbers(item))
+		}
+		return out
+	case json.Number:
+		return canonicalNumber(v)
+	}
+	return v
+}
 
 // CanonicalBody gives the canonical form of a body, for comparison.
 func CanonicalBody(data []byte) (string, error) {

@@ -1,9 +1,13 @@
 package httpapi_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/url"
+	"reflect"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/belltower/belltower/httpapi"
 )
@@ -40,6 +44,41 @@ func FuzzHeaders(f *testing.F) {
 			t.Fatalf("%q was read as %v, %v", s, match, err)
 		}
 		httpapi.NoneMatch(r, 1)
+	})
+}
+
+// A body is read as encoding/json reads it, and written canonically as it would write it.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{
+		`{}`, ` { "a" : [ 1 , -2.50E+1 , true , false , null , "x" ] } `, `{"a":{"b":{"c":[[],{}]}}}`, `{"a":"\u00e9\ud83d\ude00\ud83d\u0041\ud83d \"\\\/\b\f\n\r\t"}`,
+		`{"<&>":"\u2028","é":""}`, `{"a":1,"a":2}`, `{"a":01}`, `{"a":"\ud83d\n"}`, `{"a":"\x"}`, `{"a":}`, `{"a":1,}`, `"a"`, `1e5`, `nul`, "{\"a\":\"\u007f\"}", `{"a":-0.0}`, "{} ",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := httpapi.ParseJSON(data)
+		var want any
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.UseNumber()
+		if wrong := d.Decode(&want); wrong != nil || !json.Valid(data) || !utf8.Valid(data) {
+			if err == nil {
+				t.Fatalf("%q was read as %v", data, got)
+			}
+			return
+		}
+		if err != nil {
+			return // fields that are there twice, or nested too deep: see FuzzBody
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q was read as %#v, not as %#v", data, got, want)
+		}
+		written, err := json.Marshal(httpapi.CanonicalNumbers(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if canonical := httpapi.AppendCanonical(got); !bytes.Equal(canonical, written) {
+			t.Fatalf("%q is canonically %q, not %q", data, canonical, written)
+		}
 	})
 }
 

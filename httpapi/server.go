@@ -54,6 +54,7 @@ type server struct {
 	// up a shutdown for ever.
 	closing   *closer
 	admission *admission
+	repeated  *repeated
 }
 
 // New returns the API as a handler.
@@ -64,7 +65,7 @@ func New(o Options) http.Handler {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	s := &server{o: o, log: o.Logger, guard: newGuard(o.Tokens), docs: newDocs(), closing: newCloser(), admission: newAdmission(defaultLimits)}
+	s := &server{o: o, log: o.Logger, guard: newGuard(o.Tokens), docs: newDocs(), closing: newCloser(), admission: newAdmission(defaultLimits), repeated: &repeated{}}
 	s.metrics = newMetrics(o)
 	s.router = newRouter(s.routes())
 	return s

@@ -37,8 +37,9 @@ const keySize = 32 // AES-256
 // Ring is the keys of one log. Its methods may be called concurrently. Rings on
 // one database never take the same key.
 type Ring struct {
-	secret []byte // of Digest
-	cache  *cache
+	secret   []byte   // of Digest
+	purposes sync.Map // purpose → its key
+	cache    *cache
 
 	// using is held to write while a key is erased, or the ring is closed, so that
 	// no key is remembered that was read before.
@@ -106,8 +107,12 @@ func (r *Ring) Open(key int64, sealed, bound []byte) (plain []byte, ok bool, err
 // the ring. Digests of different purposes never match.
 func (r *Ring) Digest(purpose string, data []byte) []byte {
 	// A key for each purpose, so that no choice of data leads from one purpose
-	// to another.
-	return sum(sum(r.secret, []byte(purpose)), data)
+	// to another. Purposes are few.
+	key, ok := r.purposes.Load(purpose)
+	if !ok {
+		key, _ = r.purposes.LoadOrStore(purpose, sum(r.secret, []byte(purpose)))
+	}
+	return sum(key.([]byte), data)
 }
 
 // Close waits for a refill under way and lets go of the file, or the database.

@@ -102,9 +102,6 @@ func (m *Models) Events(ctx context.Context, f EventFilter, p Page) (List[Event]
 func ceilMicro(t time.Time) int64 { return t.Add(time.Microsecond - 1).UnixMicro() }
 
 func (w *writer) eventScheduled(f fact, e events.EventScheduled) error {
-	if _, err := w.events.get(w, e.EventID); err != nil { // it must not be there
-		return err
-	}
 	w.changeTags(f.number, nil, e.Tags)
 	w.changeWords(eventScope, f.number, nil, eventWords(e.Title, e.Location, e.Description))
 	return w.events.insert(e.EventID, &eventRow{

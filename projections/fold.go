@@ -108,10 +108,13 @@ func (w *writer) prefetch(facts []fact) error {
 	if len(facts) <= fewFacts {
 		return nil
 	}
-	events, participants, notifications := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	of, participants, notifications := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, f := range facts {
+		if _, made := f.Fact.(events.EventScheduled); made {
+			continue // there is no row yet
+		}
 		event, participant, notification := about(f.Fact)
-		events[event], participants[participant], notifications[notification] = true, true, true
+		of[event], participants[participant], notifications[notification] = true, true, true
 	}
 	if err := w.notifications.load(w, notifications); err != nil {
 		return err
@@ -124,15 +127,15 @@ func (w *writer) prefetch(facts []fact) error {
 	}
 	for id := range notifications {
 		if r := w.notifications.rows[id]; r != nil && r.now != nil {
-			events[r.now.eventID] = true
+			of[r.now.eventID] = true
 		}
 	}
 	for id := range participants {
 		if r := w.participants.rows[id]; r != nil && r.now != nil {
-			events[r.now.eventID] = true
+			of[r.now.eventID] = true
 		}
 	}
-	return w.events.load(w, events)
+	return w.events.load(w, of)
 }
 
 // about names what a fact is about; what it isn't about is empty.

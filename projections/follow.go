@@ -211,12 +211,14 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 			continue
 		}
 		before, began := w.checkpoint.position, time.Now()
+		changed := m.editions.change()
 		err := w.foldAll(b.facts, m.maxFacts)
 		if err == nil && b.err == nil && b.caughtUp {
 			err = w.makeIndexes(ctx)
 		}
 		if err == nil && b.err == nil {
 			m.reached(w.generation, b.position, w.checkpoint, b.caughtUp)
+			changed()
 			progressed, sweeping = true, true
 			if len(b.facts) == 0 {
 				err = m.database.saw(ctx, w.generation, b.position)
@@ -234,6 +236,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 			m.reached(w.generation, w.checkpoint.position, w.checkpoint, false)
 			progressed = true
 		}
+		changed()
 		return progressed, errors.Join(err, b.err)
 	}
 }

@@ -39,6 +39,7 @@ type Models struct {
 	db       *sqldb.DB    // that is read from
 	current  atomic.Int64 // the generation that queries are answered from
 	hot      sync.Map     // query of a generation → *sql.Stmt, of single rows in SQLite
+	hots     atomic.Int64 // how many there are in hot
 	writer   *writer      // used by Follow alone
 	known    Generation   // as Follow has last seen it
 
@@ -55,6 +56,7 @@ type Models struct {
 	closeErr  error
 
 	progress
+	editions editions
 }
 
 // Open opens the read models in dir, or in the database of a server. Rows that
@@ -188,7 +190,11 @@ func (m *Models) moved(ctx context.Context, from int64, err error) bool {
 		return false
 	}
 	g, ok := ours(all)
-	return ok && g.State != Making && g.Number != from && (m.current.CompareAndSwap(from, g.Number) || m.current.Load() != from)
+	if !ok || g.State == Making || g.Number == from {
+		return false
+	}
+	defer m.editions.change()()
+	return m.current.CompareAndSwap(from, g.Number) || m.current.Load() != from
 }
 
 // asked is a row that is asked for when it is scanned.
@@ -238,17 +244,41 @@ func (m *Models) statement(ctx context.Context, text string) (*sql.Stmt, error) 
 	if first, loaded := m.hot.LoadOrStore(text, s); loaded {
 		return first.(*sql.Stmt), s.Close()
 	}
+	m.hots.Add(1)
 	return s, nil
 }
 
 // rows reads all rows through scan.
 func (m *Models) rows(ctx context.Context, scan func(scanner) error, query string, args ...any) error {
 	from := m.current.Load()
-	err := snapshot{m.db, m.db, from}.rows(ctx, scan, query, args...)
+	err := m.rowsOf(ctx, from, scan, query, args)
 	if m.moved(ctx, from, err) {
-		err = snapshot{m.db, m.db, m.current.Load()}.rows(ctx, scan, query, args...)
+		err = m.rowsOf(ctx, m.current.Load(), scan, query, args)
 	}
 	return err
+}
+
+// maxHot is how many statements are kept prepared, about: what filters there are
+// in a query makes another text of it.
+const maxHot = 128
+
+func (m *Models) rowsOf(ctx context.Context, generation int64, scan func(scanner) error, query string, args []any) error {
+	if m.db.Kind() == sqldb.SQLite {
+		text := m.db.Bind(prefixOf(generation), query)
+		_, known := m.hot.Load(text)
+		if known || m.hots.Load() < maxHot {
+			s, err := m.statement(ctx, text)
+			if err != nil {
+				return err
+			}
+			rows, err := s.QueryContext(ctx, args...)
+			if err != nil {
+				return err
+			}
+			return each(rows, scan)
+		}
+	}
+	return snapshot{m.db, m.db, generation}.rows(ctx, scan, query, args...)
 }
 
 // snapshot is one state of the rows of a generation.

@@ -81,6 +81,14 @@ func (p *planner) fold(ctx context.Context, entries []stored) (touch touches, un
 	return touch, unknown, nil
 }
 
+// nothingToPlan are facts that ask to look nowhere and change no notification: there
+// is no need to decode them.
+var nothingToPlan = map[string]bool{
+	events.EventScheduled{}.Name():      true,
+	events.EventDetailsChanged{}.Name(): true,
+	events.RequestNoted{}.Name():        true,
+}
+
 // stored is a fact as it stands in the log, its personal data sealed: whoever
 // plans needs none of it.
 type stored struct {
@@ -91,6 +99,9 @@ type stored struct {
 // open decodes a record. Of a retry it gives what that makes of the notification;
 // no fact where that is over already.
 func (p *planner) open(ctx context.Context, r eventstore.Record) (stored, error) {
+	if nothingToPlan[r.Type] {
+		return stored{Record: r}, nil
+	}
 	f, err := events.DecodeSealed(r.ID, r.Type, r.Data)
 	if errors.Is(err, events.ErrNewerFact) {
 		return stored{}, fmt.Errorf("plan %s of %s: %w", r.Position, r.Stream, err)

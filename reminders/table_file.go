@@ -173,7 +173,9 @@ func (f *file) transact(do func(transaction) error) (err error) {
 func (f *file) run(query string, args []any, each func(columns)) error {
 	text, ok := f.texts[query]
 	if !ok {
-		text = strings.NewReplacer("{", "", "}", "").Replace(query)
+		// Without the + a statement that compares a column with an argument would be
+		// prepared anew for each value.
+		text = strings.NewReplacer("{", "", "}", "", "?", "+?").Replace(query)
 		f.texts[query] = text
 	}
 	o := &sqlitex.ExecOptions{Args: args}

@@ -23,7 +23,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const benchToken = "bench-token"
+const (
+	benchToken       = "bench-token"
+	benchConnections = 64
+)
+
+// benchBody asks for an event.
+func benchBody(b *testing.B, start time.Time) []byte {
+	body, err := json.Marshal(object{
+		"title": "Bell-ringing course", "description": "Rounds and call changes, for beginners",
+		"start_time": at(start), "end_time": at(start.Add(time.Hour)), "time_zone": "Europe/Vienna",
+		"location": "The tower", "capacity": 20, "tags": []string{"course"},
+	})
+	require.NoError(b, err)
+	return body
+}
 
 // BenchmarkCreate measures POST /v1/events over HTTP at 64 connections:
 // authenticated, validated, keyed, and synced before 201. Beside it, in the same
@@ -66,21 +80,14 @@ func BenchmarkCreate(b *testing.B) {
 
 // create posts b.N events over 64 connections and reports the rate and the 99th percentile.
 func create(b *testing.B, url string) {
-	const connections = 64
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchConnections, MaxConnsPerHost: benchConnections}}
 	defer client.CloseIdleConnections()
-	start := time.Now().Add(24 * time.Hour)
-	body, err := json.Marshal(object{
-		"title": "Bell-ringing course", "description": "Rounds and call changes, for beginners",
-		"start_time": at(start), "end_time": at(start.Add(time.Hour)), "time_zone": "Europe/Vienna",
-		"location": "The tower", "capacity": 20, "tags": []string{"course"},
-	})
-	require.NoError(b, err)
+	body := benchBody(b, time.Now().Add(24*time.Hour))
 	took := make([]time.Duration, b.N)
 	var next atomic.Int64
 	var clients sync.WaitGroup
 	b.ResetTimer()
-	for range connections {
+	for range benchConnections {
 		clients.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
