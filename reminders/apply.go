@@ -31,6 +31,11 @@ func (p *planner) applyFacts(ctx context.Context, records []eventstore.Record) (
 	if slices.ContainsFunc(entries, func(e stored) bool { return e.Stream == commands.ProcessorStream }) {
 		p.steered()
 	}
+	for _, entry := range entries {
+		if f, ok := entry.Fact.(events.NotificationSent); ok && f.Personal.Message == "" {
+			p.untold(ctx, f.NotificationID, f.Attempt)
+		}
+	}
 	for _, id := range unknown {
 		n, err := commands.View(ctx, p.commands, commands.NotificationStream(id), func(n *aggregates.Notification, _ int64) aggregates.Notification { return *n })
 		if unreadable(err) {

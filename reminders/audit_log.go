@@ -107,7 +107,7 @@ func (a *logAudit) planner(path string) (*planner, error) {
 	}
 	return &planner{
 		commands: a.handler, store: a.o.Store, table: t, kinds: Kinds(a.o.Channels), fallback: a.o.Fallback, now: a.o.Now, logger: slog.New(slog.DiscardHandler),
-		applied: func(eventstore.Position) {}, steered: func() {}, whole: map[string]asked{}, changed: make(chan struct{}),
+		applied: func(eventstore.Position) {}, steered: func() {}, untold: func(context.Context, string, int) {}, whole: map[string]asked{}, changed: make(chan struct{}),
 	}, nil
 }
 

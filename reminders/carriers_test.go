@@ -16,7 +16,7 @@ import (
 // twoProviders has e-mail carried by a and, after it, by b, which is the scripted push.
 func twoProviders(hold bool) func(*world) {
 	return func(w *world) {
-		w.tune = func(all []channels.Registration) { all[0].Provider, all[0].HoldUnknown = "a", hold }
+		emailBy(func(r *channels.Registration) { r.Provider, r.HoldUnknown = "a", hold })(w)
 		w.more = []channels.Registration{{Name: "email", Kind: channels.Email, Provider: "b", Channel: w.push, Timeout: 5 * time.Second, HoldUnknown: hold}}
 	}
 }
@@ -104,10 +104,7 @@ func TestAnOpenCircuitIsGoneAround(t *testing.T) {
 		w.announce("a")
 		at(time.Hour + 12*time.Minute)
 		require.Equal(t, before, len(w.push.deliveries()), "the first one is back")
-	}, twoProviders(false), func(w *world) {
-		tune := w.tune
-		w.tune = func(all []channels.Registration) { tune(all); all[0].Workers = 4 }
-	})
+	}, twoProviders(false), emailBy(func(r *channels.Registration) { r.Workers = 4 }))
 }
 
 // What one provider may have taken, no other carries: also while it is paused, and

@@ -178,16 +178,16 @@ func inquire(ctx context.Context, c *carrier, f channels.Finder, m channels.Mess
 // rendered from is the event as it stood at some revision between the claim and
 // what followed on it, and the time of the claim. None: it can't be told.
 func (s *sender) versions(ctx context.Context, c *carrier, n aggregates.Notification, a aggregates.Attempt) (all []rendered, err error) {
-	claimed, followed, err := s.bounds(ctx, n.ID, a.Number)
+	in, err := s.bounds(ctx, n.ID, a.Number)
 	if err != nil {
 		return nil, err
 	}
 	stream := commands.EventStream(n.EventID)
-	first, err := s.lastBefore(ctx, stream, claimed)
+	first, err := s.lastBefore(ctx, stream, in.claimed)
 	if err != nil {
 		return nil, err
 	}
-	last, err := s.lastBefore(ctx, stream, followed)
+	last, err := s.lastBefore(ctx, stream, in.followed)
 	if err != nil || first < 0 || last-first >= maxVersions {
 		return nil, err
 	}
@@ -221,26 +221,33 @@ func (s *sender) versions(ctx context.Context, c *carrier, n aggregates.Notifica
 	return all, nil
 }
 
-// bounds gives the place in the log of an attempt's claim, and of what followed on
-// it in the notification's stream; the log's end where nothing has.
-func (s *sender) bounds(ctx context.Context, id string, attempt int) (claimed, followed eventstore.Position, err error) {
+// bounded is an attempt's claim: its place in the log, that of what followed on it in
+// the notification's stream (the log's end where nothing has), and whose it was.
+type bounded struct {
+	claimed, followed eventstore.Position
+	boot              string
+}
+
+// bounds finds an attempt's claim.
+func (s *sender) bounds(ctx context.Context, id string, attempt int) (b bounded, err error) {
 	const page = 256
 	stream, found := commands.NotificationStream(id), false
 	for from := int64(0); ; from += page {
 		records, err := s.store.ReadStream(ctx, stream, from, page)
 		if err != nil {
-			return claimed, followed, fmt.Errorf("read %s: %w", stream, err)
+			return b, fmt.Errorf("read %s: %w", stream, err)
 		}
 		for _, r := range records {
 			if found {
-				return claimed, r.Position, nil
+				b.followed = r.Position
+				return b, nil
 			}
 			entry, err := s.commands.Open(r)
 			if err != nil {
-				return claimed, followed, err
+				return b, err
 			}
 			if f, ok := entry.Fact.(events.SendingStarted); ok && f.Attempt == attempt {
-				claimed, found = r.Position, true
+				b.claimed, b.boot, found = r.Position, f.Boot, true
 			}
 		}
 		if len(records) < page {
@@ -248,10 +255,10 @@ func (s *sender) bounds(ctx context.Context, id string, attempt int) (claimed, f
 		}
 	}
 	if !found {
-		return claimed, followed, errors.New("the attempt is not in the log")
+		return b, errors.New("the attempt is not in the log")
 	}
-	followed, err = s.store.End(ctx)
-	return claimed, followed, err
+	b.followed, err = s.store.End(ctx)
+	return b, err
 }
 
 // lastBefore gives the revision of a stream's last record before a position, -1

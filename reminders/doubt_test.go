@@ -66,9 +66,7 @@ func (l *ledger) times() (since []time.Duration) {
 func asking(l **ledger, hold bool) func(*world) {
 	return func(w *world) {
 		*l = &ledger{scripted: w.email, settled: 2 * time.Minute}
-		w.tune = func(all []channels.Registration) {
-			all[0].Channel, all[0].HoldUnknown, all[0].Provider = *l, hold, "ledger"
-		}
+		emailBy(func(r *channels.Registration) { r.Channel, r.HoldUnknown, r.Provider = *l, hold, "ledger" })(w)
 	}
 }
 
@@ -228,10 +226,7 @@ func TestACrashIsSettledByAsking(t *testing.T) {
 					require.Equal(t, `Hello ann, "Recital" starts in 40 minutes`, n.Message)
 					require.Len(t, w.email.deliveries(), 2)
 				}
-			}, asking(&l, true), func(w *world) {
-				tune := w.tune
-				w.tune = func(all []channels.Registration) { tune(all); all[0].Timeout = time.Hour }
-			})
+			}, asking(&l, true), emailBy(func(r *channels.Registration) { r.Timeout = time.Hour }))
 		})
 	}
 }
@@ -293,10 +288,7 @@ func TestAskingIsBounded(t *testing.T) {
 				require.GreaterOrEqual(t, (times[i] - times[j]).Abs(), time.Second, "one call a second, whatever it is")
 			}
 		}
-	}, asking(&l, true), func(w *world) {
-		tune := w.tune
-		w.tune = func(all []channels.Registration) { tune(all); all[0].PerSecond = 1 }
-	})
+	}, asking(&l, true), emailBy(func(r *channels.Registration) { r.PerSecond = 1 }))
 }
 
 // A provider that panics or hangs when it is asked has told nothing.
@@ -309,9 +301,7 @@ func TestAskingSurvivesTheProvider(t *testing.T) {
 		require.Zero(t, w.r.sender.inFlightNow())
 	}, func(w *world) {
 		w.email.answer = always(channels.Result{Outcome: channels.Unknown})
-		w.tune = func(all []channels.Registration) {
-			all[0].Channel, all[0].HoldUnknown = &hostileFinder{scripted: w.email}, true
-		}
+		emailBy(func(r *channels.Registration) { r.Channel, r.HoldUnknown = &hostileFinder{scripted: w.email}, true })(w)
 	})
 }
 
@@ -332,7 +322,7 @@ func init() {
 	scenes["asked for"] = func(t *testing.T, w *world) {
 		w.stop()
 		l := &ledger{scripted: w.email, settled: time.Minute}
-		w.tune = func(all []channels.Registration) { all[0].Channel = l }
+		emailBy(func(r *channels.Registration) { r.Channel = l })(w)
 		w.start()
 		l.lost(false)
 		w.reminded()

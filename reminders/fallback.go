@@ -128,7 +128,7 @@ func (f Fallback) lost(ctx context.Context, h *commands.Handler, id string, want
 }
 
 // concluded tells of which notification a fact says how it ended, or that it
-// arrived: others of its chain may have their turn then, or have lost it.
+// arrived or didn't: others of its chain may have their turn then, or have lost it.
 func concluded(f events.Fact) (id string, ok bool) {
 	switch f := f.(type) {
 	case events.NotificationSent:
@@ -136,6 +136,8 @@ func concluded(f events.Fact) (id string, ok bool) {
 	case events.NotificationFailed:
 		return f.NotificationID, true
 	case events.NotificationDelivered:
+		return f.NotificationID, true
+	case events.AttemptBounced:
 		return f.NotificationID, true
 	}
 	return "", false

@@ -1,6 +1,7 @@
 package reminders
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -124,6 +125,27 @@ func TestFallbackOfWhatBounced(t *testing.T) {
 		w.told("push", aggregates.ReceiptBounced)
 		at(time.Hour + 3*time.Minute)
 		require.Equal(t, []time.Duration{time.Hour + 2*time.Minute}, w.sms.times())
+	})
+}
+
+// Where of two attempts one arrived, bounced after all, and the other was taken, nothing
+// has been received.
+func TestFallbackOfAnAttemptThatBounced(t *testing.T) {
+	inChain(t, func(t *testing.T, w *world) {
+		w.push.setAnswer(func(_ context.Context, _ channels.Message, n int) channels.Result {
+			if n == 1 {
+				return channels.Result{Outcome: channels.Unknown, Code: "no_answer"}
+			}
+			return accepted(n)
+		})
+		at(time.Hour + time.Minute)
+		w.told("push", aggregates.ReceiptDelivered)
+		at(time.Hour + 20*time.Minute)
+		require.Empty(t, w.sms.deliveries())
+		w.told("push", aggregates.ReceiptBounced)
+		require.Equal(t, aggregates.NotificationSent, w.on("push").Status)
+		at(time.Hour + 21*time.Minute)
+		require.Equal(t, []time.Duration{time.Hour + 20*time.Minute}, w.sms.times())
 	})
 }
 

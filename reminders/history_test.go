@@ -95,7 +95,7 @@ func TestPlannerOverHistories(t *testing.T) {
 	if t.Failed() || c.histories < 100 {
 		return // so few say nothing of shares
 	}
-	for _, what := range []string{"move", "decline", "opt-out", "delete", "waiting list", "capacity", "contact", "announcement", "crash", "checkpoint 0"} {
+	for _, what := range []string{"move", "decline", "opt-out", "delete", "waiting list", "capacity", "contact", "announcement", "crash", "checkpoint 0", "chain"} {
 		if 20*c.had[what] < c.histories {
 			t.Errorf("%s: only in %d of %d histories", what, c.had[what], c.histories)
 		}

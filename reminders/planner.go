@@ -44,8 +44,10 @@ type planner struct {
 	applied func(eventstore.Position)
 	// steered is called after a fact of the processor.
 	steered func()
-	hurry   chan struct{} // holds one: somebody waits for what is not planned yet
-	leader  Leader        // nil: this instance plans
+	// untold is called after a fact that tells of an attempt that it was sent, and not what.
+	untold func(ctx context.Context, id string, attempt int)
+	hurry  chan struct{} // holds one: somebody waits for what is not planned yet
+	leader Leader        // nil: this instance plans
 	// applying is held while facts are applied to the table.
 	applying sync.Mutex
 

@@ -31,7 +31,7 @@ type step struct {
 // whats are the things that happen, as often as they stand here.
 var whats = strings.Fields(`register register register register register respond respond respond respond respond respond respond optout optout optout remove
 	contact contact move move remind remind unremind capacity capacity announce announce cancel delete
-	slow slow wait wait wait wait wait wait crash crash crash crash restart rebuild rebuild stop go mood mood mood hand bounce`)
+	slow slow wait wait wait wait wait wait crash crash crash crash restart rebuild rebuild stop go mood mood mood hand bounce arrive arrive`)
 
 func drawHistory(t *rapid.T) []step {
 	one := rapid.Custom(func(t *rapid.T) step {
@@ -55,6 +55,7 @@ type player struct {
 	lose  bool            // the planner's table, with the next crash
 	dead  atomic.Bool     // the process that the store has cut off
 	texts *ledger         // who carries sms, and can be asked
+	news  []news          // that was acknowledged
 }
 
 // sending is a call of a provider.
@@ -62,6 +63,13 @@ type sending struct {
 	delivery
 	from, to int64 // revisions of the event that the caller knows of, and that there are
 	taken    bool  // for all we know
+}
+
+// news is that a message arrived, or bounced after all.
+type news struct {
+	id      string
+	arrived bool
+	at      time.Time
 }
 
 var errCrash = errors.New("the process has died")
@@ -129,6 +137,9 @@ func ask[T any, S commands.State[T]](p *player, c commands.Command[S]) bool {
 func (p *player) somebody(n int) string { return fmt.Sprint("p", n%max(p.people, 1)) }
 
 func (p *player) contact(n int) ([]string, string) {
+	if len(p.fallback.Chain) > 0 && n%5 > 0 {
+		return []string{"email", "sms"}, "+4915112345678"
+	}
 	phone := ""
 	if n%3 > 0 {
 		phone = "+4915112345678"
@@ -242,7 +253,7 @@ func (p *player) play(s step) {
 		p.slow.Store(int64(s.a % 4))
 	case "mood":
 		p.mood.Store(int64([]int{0, 0, 1, 2, 3, 4, 5, 6, 10, 10, 10}[s.a%11]))
-	case "hand", "bounce":
+	case "hand", "bounce", "arrive":
 		ids := p.ids()
 		if len(ids) == 0 {
 			return
@@ -251,13 +262,26 @@ func (p *player) play(s step) {
 		switch {
 		case s.what == "bounce":
 			if p.notifications()[id].Status == aggregates.NotificationSent { // a provider tells only of what it took
-				ask(p, commands.RecordReceipt{NotificationID: id, Receipt: aggregates.Receipt{News: aggregates.ReceiptBounced}})
+				p.told(id, aggregates.ReceiptBounced)
+			}
+		case s.what == "arrive":
+			if p.notifications()[id].Status == aggregates.NotificationSent {
+				p.told(id, aggregates.ReceiptDelivered)
 			}
 		case s.b%2 == 0:
 			ask(p, commands.CancelNotificationByHand{NotificationID: id})
 		default:
 			ask(p, commands.RetryNotification{NotificationID: id})
 		}
+	}
+}
+
+// told has a provider tell what became of a message.
+func (p *player) told(id, what string) {
+	if ask(p, commands.RecordReceipt{NotificationID: id, Receipt: aggregates.Receipt{News: what}}) && !p.dead.Load() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.news = append(p.news, news{id, what == aggregates.ReceiptDelivered, p.now()})
 	}
 }
 
@@ -345,6 +369,10 @@ func playHistory(t *testing.T, history []step, watch func(seen map[string]bool, 
 		p.email.answer, p.sms.answer = p.answer, p.answer
 		p.texts = &ledger{scripted: p.sms, settled: 10 * time.Second}
 		p.tune = func(all []channels.Registration) { all[1].Channel, all[1].HoldUnknown = p.texts, true }
+		if history[0].b%3 == 0 {
+			p.fallback = Fallback{Chain: []string{"sms", "email"}, After: 2 * time.Minute}
+			p.note("chain")
+		}
 		time.Sleep(time.Until(noon))
 		p.start()
 		defer p.close()

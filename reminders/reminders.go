@@ -92,7 +92,8 @@ func New(o Options) (*Reminders, error) {
 	r.sender.lanes = newLanes(o.Channels, o.Logger)
 	r.planner = &planner{
 		commands: o.Commands, store: o.Store, table: t, kinds: Kinds(o.Channels), fallback: o.Fallback, now: o.Now, logger: o.Logger,
-		leader: o.Leader, leads: o.Leader == nil, applied: r.sender.applied, whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}), hurry: make(chan struct{}, 1),
+		leader: o.Leader, leads: o.Leader == nil, applied: r.sender.applied, untold: r.sender.recall,
+		whole: map[string]asked{}, aside: map[string]aside{}, changed: make(chan struct{}), hurry: make(chan struct{}, 1),
 	}
 	r.auditor = newAuditor(o, r.planner, r.sender)
 	return r, nil

@@ -20,6 +20,9 @@ func (p *player) verify(log []commands.Entry) error {
 	}
 	now, wanted := p.now(), model.Of(log, eventID, 1<<40).Wants()
 	all := p.notifications()
+	if err := p.verifyChains(log, wanted, all); err != nil {
+		return err
+	}
 	for id, w := range wanted {
 		n := all[id]
 		switch {

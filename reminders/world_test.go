@@ -122,6 +122,17 @@ func (w *world) registrations() []channels.Registration {
 	return append(all, w.more...)
 }
 
+// emailBy changes who carries e-mail, beside what was changed before.
+func emailBy(change func(*channels.Registration)) func(*world) {
+	return func(w *world) {
+		before := w.tune
+		w.tune = func(all []channels.Registration) {
+			before(all)
+			change(&all[0])
+		}
+	}
+}
+
 // start opens everything and runs it.
 func (w *world) start() {
 	registered := w.registrations()

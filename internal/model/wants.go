@@ -56,8 +56,14 @@ type message struct {
 	to       []*person
 }
 
-// Expected says from when until when a notification may be sent, both included.
-type Expected struct{ Due, Expires time.Time }
+// Expected says from when until when a notification may be sent, both included, for
+// what and whom, and by which channel.
+type Expected struct {
+	Due, Expires time.Time
+	For          string // the reminder or announcement
+	To           string // the participant
+	Channel      string
+}
 
 // New is an event of which nothing has happened.
 func New() *Event { return &Event{ended: -1} }
@@ -213,7 +219,7 @@ func (m *Event) Wants() map[string]Expected {
 				}
 			}
 			for _, channel := range p.channelsAt(r.channels, due) {
-				all[notificationID("reminder", r.id, p.id, channel, strconv.Itoa(m.moves))] = Expected{due, m.start.Add(time.Minute)}
+				all[notificationID("reminder", r.id, p.id, channel, strconv.Itoa(m.moves))] = Expected{due, m.start.Add(time.Minute), r.id, p.id, channel}
 			}
 		}
 	}
@@ -229,7 +235,7 @@ func (m *Event) Wants() map[string]Expected {
 				continue
 			}
 			for _, channel := range p.channelsAt(a.channels, due) {
-				all[notificationID("announcement", a.id, p.id, channel)] = Expected{due, a.sendAt.Add(24 * time.Hour)}
+				all[notificationID("announcement", a.id, p.id, channel)] = Expected{due, a.sendAt.Add(24 * time.Hour), a.id, p.id, channel}
 			}
 		}
 	}

@@ -171,6 +171,8 @@ func (p *providing) repeated(n *ends, id string, s *story, calls []arrived) {
 			p.ledger.blame(lost, "%+v has it, and its attempt is said to be %s: %+v", a, said, s.Log)
 		case !a.what.takes() && said == aggregates.OutcomeSent:
 			p.ledger.blame(lost, "%+v hasn't it, and its attempt is said to be sent: %+v", a, s.Log)
+		case said == aggregates.OutcomeSent && !a.what.says() && a.channel != "sms":
+			p.ledger.blame(lost, "nobody told that %+v was taken, and its attempt is said to be sent: %+v", a, s.Log)
 		case said == aggregates.OutcomeSent && !a.what.says():
 			n.found++
 		}
