@@ -63,11 +63,17 @@ func (a *App) Check(m channels.Message) error { return check(m) }
 func (a *App) request(ctx context.Context, m channels.Message) (*http.Request, error) {
 	p := payloadOf(a.o.Channel, m)
 	p.Metadata = metadataOf(m.ID)
-	return a.post(ctx, "/chat.postMessage", p)
+	req, err := post(ctx, a.o.URL+"/chat.postMessage", p)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+a.o.Token)
+	return req, nil
 }
 
-func (a *App) post(ctx context.Context, method string, body any) (*http.Request, error) {
-	req, err := post(ctx, a.o.URL+method, body)
+// get asks by one of the methods that change nothing.
+func (a *App) get(ctx context.Context, method string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.o.URL+method, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +83,7 @@ func (a *App) post(ctx context.Context, method string, body any) (*http.Request,
 
 // Probe looks whether Slack knows the token, and sends nothing.
 func (a *App) Probe(ctx context.Context) (channels.Result, string) {
-	req, err := a.post(ctx, "/auth.test", struct{}{})
+	req, err := a.get(ctx, "/auth.test")
 	if err != nil {
 		return channels.Result{Outcome: channels.Broken, Detail: "slack: the URL is none"}, err.Error()
 	}

@@ -3,7 +3,6 @@ package slack
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -97,11 +96,10 @@ func stamp(t time.Time) string {
 // page reads a page of the history; next is empty after the last. Its result is
 // Accepted where that worked.
 func (f Findable) page(ctx context.Context, query url.Values) (list []posted, next string, result channels.Result) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.o.URL+"/conversations.history?"+query.Encode(), nil)
+	req, err := f.get(ctx, "/conversations.history?"+query.Encode())
 	if err != nil {
 		return nil, "", channels.Result{Outcome: channels.Broken, Detail: "slack: the URL is none"}
 	}
-	req.Header.Set("Authorization", "Bearer "+f.o.Token)
 	asking := f.Sender
 	asking.Read = func(a outgoing.Answer) channels.Result {
 		var body struct {

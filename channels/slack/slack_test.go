@@ -120,6 +120,19 @@ func TestAppRequestsAreAsDescribed(t *testing.T) {
 	channeltest.RunContract(t, appHTTP, "slack/web_api_subset.openapi3.json", "metadata")
 }
 
+func TestProbeRequestsAreAsDescribed(t *testing.T) {
+	described := channeltest.Described(t, "slack/web_api_subset.openapi3.json")
+	asked := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r
+		io.WriteString(w, `{"ok":true}`)
+	}))
+	defer server.Close()
+	result, _ := app(t, server.URL, onThisMachine(t)).Probe(t.Context())
+	require.Equal(t, channels.Accepted, result.Outcome)
+	described(<-asked, nil)
+}
+
 func TestWebhookClassesOfTheTable(t *testing.T) {
 	var rows []channeltest.Answer
 	for _, class := range channeltest.Classes(t, "slack-webhook") {
