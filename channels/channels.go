@@ -137,14 +137,14 @@ type Destined interface {
 // it. Several of one Name and Kind are several providers of one channel, in order
 // of preference; PerSecond and RecipientEvery are then those of the first.
 type Registration struct {
-	Name     string // as callers name it: "email", "sms", "push", …
-	Kind     Kind   // the address it needs
+	Name string // as callers name it: "email", "sms", "push", …
+	Kind Kind   // the address it needs
 	// Elsewhere says that messages don't go to the recipient's address, which only
 	// tells who is meant: what becomes of them says nothing of it, nor does its
 	// owner's wish concern them.
 	Elsewhere bool
-	Provider string // who carries it, as shown to operators: "console", …
-	Channel  Channel
+	Provider  string // who carries it, as shown to operators: "console", …
+	Channel   Channel
 	// Timeout bounds one attempt. Zero is 15 s.
 	Timeout time.Duration
 	// Workers bounds the sends claimed and not concluded at once. Zero is 128.

@@ -3,11 +3,9 @@ package email_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,13 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/channels/channeltest"
 	"github.com/belltower/belltower/channels/email"
 )
-
-var outcomes = map[string]channels.Outcome{
-	"accepted": channels.Accepted, "later": channels.Later, "unknown": channels.Unknown, "rejected": channels.Rejected,
-	"gone": channels.Gone, "opted_out": channels.OptedOut, "broken": channels.Broken,
-}
 
 // failing lets one command of a transaction fail, and gives the outcome.
 func failing(t *testing.T, command string, do func(*smtp.Conn) error) channels.Result {
@@ -37,36 +31,13 @@ func failing(t *testing.T, command string, do func(*smtp.Conn) error) channels.R
 
 // The table that all channels' senders are held to, read where it stands.
 func TestClassesOfTheTable(t *testing.T) {
-	const table = "../../../shared/contracts/error_classes.json"
-	data, err := os.ReadFile(table)
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("the table of classes is not here: %s; TestClasses has the same rows", table)
-	}
-	require.NoError(t, err)
-	var classes struct {
-		Rows []struct {
-			Channel string
-			When    struct {
-				Code            any // a number, for SMTP
-				Enhanced, Stage string
-			}
-			Class string
-		}
-	}
-	require.NoError(t, json.Unmarshal(data, &classes))
 	rows := 0
-	for _, row := range classes.Rows {
-		if row.Channel != "smtp" {
-			continue
-		}
+	for _, row := range channeltest.Classes(t, "smtp") {
 		rows++
-		name := strings.TrimSpace(fmt.Sprint(row.When.Code, " ", row.When.Enhanced, " ", row.When.Stage))
-		number, _ := row.When.Code.(float64)
-		code := int(number)
-		t.Run(name, func(t *testing.T) {
-			want, ok := outcomes[row.Class]
-			require.True(t, ok, row.Class)
-			for _, at := range stages(row.When.Stage) {
+		number, _ := row.When["code"].(float64)
+		code, enhanced, stage := int(number), row.Text("enhanced"), row.Text("stage")
+		t.Run(strings.TrimSpace(fmt.Sprint(code, " ", enhanced, " ", stage)), func(t *testing.T) {
+			for _, at := range stages(stage) {
 				var result channels.Result
 				switch code {
 				case 250:
@@ -74,10 +45,10 @@ func TestClassesOfTheTable(t *testing.T) {
 				case 0:
 					result = failing(t, at, cut)
 				default:
-					result = failing(t, at, answer(code, enhancedCode(t, row.When.Enhanced), "said the server"))
-					require.Equal(t, strings.TrimSpace(strconv.Itoa(code)+" "+row.When.Enhanced), result.Code)
+					result = failing(t, at, answer(code, enhancedCode(t, enhanced), "said the server"))
+					require.Equal(t, strings.TrimSpace(strconv.Itoa(code)+" "+enhanced), result.Code)
 				}
-				require.Equal(t, want, result.Outcome, "%s: %s", at, result.Detail)
+				require.Equal(t, row.Outcome, result.Outcome, "%s: %s", at, result.Detail)
 			}
 		})
 	}

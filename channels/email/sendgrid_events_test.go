@@ -43,7 +43,7 @@ func tell(c *email.SendGrid, stamp, signature, body string) ([]channels.Receipt,
 	return c.Receive(r, []byte(body))
 }
 
-func TestSignaturesOfSendGrid(t *testing.T) {
+func TestSendGridSignaturesOfTheVectors(t *testing.T) {
 	var v struct {
 		Key       string `json:"public_key"`
 		Timestamp string
@@ -119,6 +119,52 @@ func events(t *testing.T, all ...map[string]any) []channels.Receipt {
 	got, err := signedEvents(t, string(body)+"\r\n")
 	require.NoError(t, err)
 	return got
+}
+
+// What each event means for the message and for the address, by the table that all
+// channels are held to.
+func TestSendGridEventClassesOfTheTable(t *testing.T) {
+	of := func(fields map[string]any) (news []channels.News) {
+		fields["email"], fields["notification_id"], fields["sg_event_id"] = "ann@example.org", "n-1", "ev"
+		for _, r := range events(t, fields) {
+			news = append(news, r.News)
+		}
+		return news
+	}
+	for _, class := range channeltest.EventClasses(t, "sendgrid-event") {
+		name, detail, _ := strings.Cut(class.Text("event"), " ")
+		fields := map[string]any{"event": name}
+		if kind, ok := strings.CutPrefix(detail, "type="); ok {
+			fields["type"] = kind
+		}
+		switch class.Class {
+		case "accepted":
+			require.Contains(t, []channels.News{channels.Delivered, channels.Taken}, of(fields)[0], name)
+			require.Equal(t, name == "delivered", of(fields)[0] == channels.Delivered)
+		case "later": // SendGrid goes on by itself
+			require.Equal(t, []channels.News{channels.Taken}, of(fields), name)
+		case "gone":
+			require.Equal(t, []channels.News{channels.AddressDied}, of(fields), name)
+		case "rejected":
+			require.Equal(t, []channels.News{channels.Bounced}, of(fields), name)
+		case "opted_out":
+			want := channels.StopAsked
+			if name == "spamreport" {
+				want = channels.Complained // which suppresses the address too
+			}
+			require.Equal(t, []channels.News{want}, of(fields), name)
+		case "by reason":
+			for reason, want := range map[string][]channels.News{
+				"Bounced Address": {channels.AddressDied}, "Invalid": {channels.AddressDied},
+				"Unsubscribed Address": {channels.Bounced, channels.StopAsked}, "Spam Reporting Address": {channels.Bounced, channels.Complained},
+			} {
+				fields["reason"] = reason
+				require.Equal(t, want, of(fields), reason)
+			}
+		default:
+			require.Fail(t, "a class that nothing is said of", class.Class)
+		}
+	}
 }
 
 func TestEventsOfSendGrid(t *testing.T) {

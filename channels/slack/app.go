@@ -23,6 +23,7 @@ type AppOptions struct {
 	Token   string // a secret, xoxb-…, that may chat:write
 	Channel string // an id such as C012AB3CD, or a name such as #reminders
 	Client  *outgoing.Client
+	Now     func() time.Time // nil: time.Now
 }
 
 // App posts by chat.postMessage. Its methods may be called concurrently.
@@ -45,8 +46,11 @@ func NewApp(o AppOptions) (*App, error) {
 		return nil, errors.New("slack: the channel is neither an id such as C012AB3CD nor a name such as #reminders")
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	a := &App{o: o}
-	a.Sender = outgoing.Sender{Name: "slack", Client: o.Client, Now: time.Now, Check: a.Check, Request: a.request, Read: readAPI}
+	a.Sender = outgoing.Sender{Name: "slack", Client: o.Client, Now: o.Now, Check: a.Check, Request: a.request, Read: readAPI}
 	return a, nil
 }
 
@@ -57,11 +61,19 @@ func (a *App) Server() string { return outgoing.Host(a.o.URL) }
 func (a *App) Check(m channels.Message) error { return check(m) }
 
 func (a *App) request(ctx context.Context, m channels.Message) (*http.Request, error) {
-	return a.post(ctx, "/chat.postMessage", payloadOf(a.o.Channel, m))
+	p := payloadOf(a.o.Channel, m)
+	p.Metadata = metadataOf(m.ID)
+	req, err := post(ctx, a.o.URL+"/chat.postMessage", p)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+a.o.Token)
+	return req, nil
 }
 
-func (a *App) post(ctx context.Context, method string, body any) (*http.Request, error) {
-	req, err := post(ctx, a.o.URL+method, body)
+// get asks by one of the methods that change nothing.
+func (a *App) get(ctx context.Context, method string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.o.URL+method, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +83,7 @@ func (a *App) post(ctx context.Context, method string, body any) (*http.Request,
 
 // Probe looks whether Slack knows the token, and sends nothing.
 func (a *App) Probe(ctx context.Context) (channels.Result, string) {
-	req, err := a.post(ctx, "/auth.test", struct{}{})
+	req, err := a.get(ctx, "/auth.test")
 	if err != nil {
 		return channels.Result{Outcome: channels.Broken, Detail: "slack: the URL is none"}, err.Error()
 	}

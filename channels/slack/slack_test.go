@@ -37,12 +37,21 @@ func shown(t *testing.T, body []byte, channel string) string {
 		LinkNames            *bool `json:"link_names"`
 		UnfurlLinks          *bool `json:"unfurl_links"`
 		UnfurlMedia          *bool `json:"unfurl_media"`
+		Metadata             *struct {
+			EventType    string            `json:"event_type"`
+			EventPayload map[string]string `json:"event_payload"`
+		}
 	}
 	decoder := json.NewDecoder(strings.NewReader(string(body)))
 	decoder.DisallowUnknownFields()
 	require.NoError(t, decoder.Decode(&payload))
 	require.Equal(t, channel, payload.Channel)
 	require.Equal(t, "none", payload.Parse)
+	if require.Equal(t, channel != "", payload.Metadata != nil, "a webhook has none"); channel != "" {
+		require.Equal(t, "belltower_notification", payload.Metadata.EventType)
+		require.Len(t, payload.Metadata.EventPayload, 1)
+		require.NotEmpty(t, payload.Metadata.EventPayload["notification_id"])
+	}
 	for _, off := range []*bool{payload.Mrkdwn, payload.LinkNames, payload.UnfurlLinks, payload.UnfurlMedia} {
 		require.False(t, *off)
 	}
@@ -107,7 +116,21 @@ func TestWebhookContract(t *testing.T) { channeltest.RunHTTP(t, webhookHTTP) }
 func TestAppContract(t *testing.T) { channeltest.RunHTTP(t, appHTTP) }
 
 func TestAppRequestsAreAsDescribed(t *testing.T) {
-	channeltest.RunContract(t, appHTTP, "slack/web_api_subset.openapi3.json")
+	// The description is of 2021; metadata came in 2022 (docs.slack.dev/messaging/message-metadata).
+	channeltest.RunContract(t, appHTTP, "slack/web_api_subset.openapi3.json", "metadata")
+}
+
+func TestProbeRequestsAreAsDescribed(t *testing.T) {
+	described := channeltest.Described(t, "slack/web_api_subset.openapi3.json")
+	asked := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r
+		io.WriteString(w, `{"ok":true}`)
+	}))
+	defer server.Close()
+	result, _ := app(t, server.URL, onThisMachine(t)).Probe(t.Context())
+	require.Equal(t, channels.Accepted, result.Outcome)
+	described(<-asked, nil)
 }
 
 func TestWebhookClassesOfTheTable(t *testing.T) {

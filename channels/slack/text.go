@@ -38,13 +38,14 @@ func check(m channels.Message) error {
 // payload is a message for either way. Without markup, links' previews and names'
 // resolution, it is text and nothing else.
 type payload struct {
-	Channel     string `json:"channel,omitempty"` // a webhook has one of its own
-	Text        string `json:"text"`
-	Markdown    bool   `json:"mrkdwn"`
-	Parse       string `json:"parse"`
-	LinkNames   bool   `json:"link_names"`
-	UnfurlLinks bool   `json:"unfurl_links"`
-	UnfurlMedia bool   `json:"unfurl_media"`
+	Channel     string    `json:"channel,omitempty"` // a webhook has one of its own
+	Text        string    `json:"text"`
+	Markdown    bool      `json:"mrkdwn"`
+	Parse       string    `json:"parse"`
+	LinkNames   bool      `json:"link_names"`
+	UnfurlLinks bool      `json:"unfurl_links"`
+	UnfurlMedia bool      `json:"unfurl_media"`
+	Metadata    *metadata `json:"metadata,omitempty"` // a webhook has none
 }
 
 func payloadOf(channel string, m channels.Message) payload {

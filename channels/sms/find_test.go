@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/channels/channeltest"
 	"github.com/belltower/belltower/channels/sms"
 )
 
@@ -121,4 +122,22 @@ func TestFindEnds(t *testing.T) {
 	defer server.Close()
 	require.Equal(t, channels.Unknown, twilio(t, server.URL, onThisMachine(t)).Find(t.Context(), message(), time.Now().Add(-time.Hour)).Outcome)
 	require.LessOrEqual(t, asked, 50)
+}
+
+// What is asked for is as Twilio describes its list, on its further pages too.
+func TestFindRequestsAreAsDescribed(t *testing.T) {
+	described := channeltest.Described(t, "twilio/messages.openapi.json")
+	asked := make(chan *http.Request, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked <- r; len(asked) == 1 {
+			fmt.Fprint(w, `{"messages":[],"next_page_uri":"/2010-04-01/Accounts/x/Messages.json?To=%2B15005550009&PageSize=20&Page=1&PageToken=PASM1"}`)
+			return
+		}
+		fmt.Fprint(w, `{"messages":[],"next_page_uri":null}`)
+	}))
+	defer server.Close()
+	require.Equal(t, channels.Later, twilio(t, server.URL, onThisMachine(t)).Find(t.Context(), message(), time.Now().Add(-time.Hour)).Outcome)
+	require.Len(t, asked, 2)
+	described(<-asked, nil)
+	described(<-asked, nil)
 }

@@ -48,7 +48,7 @@ func receive(c *sms.Twilio, path, signature, body string) ([]channels.Receipt, e
 	return c.Receive(r, []byte(body))
 }
 
-func TestSignaturesOfTwilio(t *testing.T) {
+func TestTwilioSignaturesOfTheVectors(t *testing.T) {
 	var vectors struct {
 		Token string `json:"auth_token"`
 		Form  []struct {
@@ -123,14 +123,42 @@ func told(t *testing.T, query string, params url.Values) []channels.Receipt {
 	return got
 }
 
-func TestStatusCallbacks(t *testing.T) {
-	status := func(status, code string) []channels.Receipt {
-		form := url.Values{"MessageSid": {"SM1"}, "MessageStatus": {status}, "To": {to}}
-		if code != "" {
-			form.Set("ErrorCode", code)
-		}
-		return told(t, "?attempt=2&notification=n-1", form)
+// statusOf is what Twilio tells of a message, with a code where it failed.
+func statusOf(t *testing.T, status, code string) []channels.Receipt {
+	t.Helper()
+	form := url.Values{"MessageSid": {"SM1"}, "MessageStatus": {status}, "To": {to}}
+	if code != "" {
+		form.Set("ErrorCode", code)
 	}
+	return told(t, "?attempt=2&notification=n-1", form)
+}
+
+// What failed is over, whatever its class: Twilio doesn't try again, nor do we what
+// was taken once. The class says what becomes of the address.
+func TestStatusCallbackClassesOfTheTable(t *testing.T) {
+	for _, row := range channeltest.EventClasses(t, "twilio-status-callback") {
+		if code, ok := row.When["ErrorCode"].(float64); ok {
+			want := channels.Bounced
+			if row.Class == "gone" {
+				want = channels.AddressDied
+			}
+			for _, status := range []string{"undelivered", "failed"} {
+				got := statusOf(t, status, fmt.Sprint(code))
+				require.Len(t, got, 1)
+				require.Equal(t, want, got[0].News, code)
+			}
+			continue
+		}
+		for status := range strings.SplitSeq(row.Text("MessageStatus"), ", ") {
+			want, ok := map[string]channels.News{"accepted": channels.Delivered, "by ErrorCode": channels.Bounced}[row.Class]
+			require.True(t, ok, row.Class)
+			require.Equal(t, want, statusOf(t, status, "")[0].News, status)
+		}
+	}
+}
+
+func TestStatusCallbacks(t *testing.T) {
+	status := func(status, code string) []channels.Receipt { return statusOf(t, status, code) }
 	is := func(news channels.News, status, code, detail string) channels.Receipt {
 		return channels.Receipt{ID: "SM1/" + status, MessageID: "n-1", Attempt: 2, News: news, Kind: channels.Phone, To: to, Ref: "SM1", Code: code, Detail: detail}
 	}
@@ -148,18 +176,6 @@ func TestStatusCallbacks(t *testing.T) {
 		{ID: "SM1/failed/stop", News: channels.StopAsked, Kind: channels.Phone, To: to, Code: "21610"},
 	}, status("failed", "21610"))
 	require.Empty(t, status("teleported", ""))
-
-	for _, row := range table(t).Rows {
-		code, ok := row.When["ErrorCode"].(float64)
-		if row.Channel != "twilio-status-callback" || !ok {
-			continue
-		}
-		want := channels.Bounced // Twilio doesn't try again, whatever the class
-		if row.Class == "gone" {
-			want = channels.AddressDied
-		}
-		require.Equal(t, want, status("undelivered", fmt.Sprint(code))[0].News, code)
-	}
 
 	for query, attempt := range map[string]int{"": 0, "?attempt=x": 0, "?attempt=-1": 0, "?attempt=3": 3} {
 		require.Equal(t, attempt, told(t, query, url.Values{"MessageSid": {"SM1"}, "MessageStatus": {"sent"}})[0].Attempt)
@@ -190,20 +206,6 @@ func TestStopAndStart(t *testing.T) {
 	require.Equal(t, is(channels.StopAsked, "STOP"), from(url.Values{"Body": {"Arrêt"}, "OptOutType": {"STOP"}}))
 	require.Empty(t, from(url.Values{"Body": {"STOP"}, "OptOutType": {"HELP"}}))
 	require.Empty(t, from(url.Values{"Body": {"STOP"}, "From": {"whatsapp:" + to}}))
-}
-
-// errorClasses is the table that all channels are held to, as it is.
-type errorClasses struct {
-	Rows []struct {
-		Channel, Class string
-		When           map[string]any
-	}
-}
-
-func table(t *testing.T) (c errorClasses) {
-	require.NoError(t, json.Unmarshal(channeltest.Shared(t, "error_classes.json"), &c))
-	require.NotEmpty(t, c.Rows)
-	return c
 }
 
 func TestTheCallbackIsToldToTwilio(t *testing.T) {

@@ -52,8 +52,13 @@ func (s *settings) checkSlack() error {
 	if err := s.providers.client.CheckURL(k.url); err != nil {
 		return s.refuse("slack-url", "%w", err)
 	}
-	if r.Channel, err = slack.NewApp(slack.AppOptions{URL: k.url, Token: token, Channel: k.channel, Client: s.providers.client}); err != nil {
+	app, err := slack.NewApp(slack.AppOptions{URL: k.url, Token: token, Channel: k.channel, Client: s.providers.client})
+	if err != nil {
 		return s.refuse("slack-channel", "%w", err)
+	}
+	r.Channel = app
+	if findable, ok := app.Findable(); ok {
+		r.Channel = findable
 	}
 	return s.provide("slack-token-file", r)
 }
