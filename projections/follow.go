@@ -165,7 +165,7 @@ const (
 
 // gatherFor is how long facts of attempts that come thick gather before they are
 // folded, while nobody waits for them: those of one row are one change of it then.
-const gatherFor = 250 * time.Millisecond
+const gatherFor = 150 * time.Millisecond
 
 // project folds one subscription until it ends, or another generation is to be folded into.
 func (m *Models) project(ctx context.Context) (progressed bool, err error) {
