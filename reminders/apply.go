@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
@@ -90,13 +89,8 @@ type stored struct {
 }
 
 // open decodes a record. Of a retry it gives what that makes of the notification;
-// no fact where that is over already. What was sent is in the log more often than
-// anything, and nothing is planned by it but that its notification is over: the
-// name of its stream tells of which.
+// no fact where that is over already.
 func (p *planner) open(ctx context.Context, r eventstore.Record) (stored, error) {
-	if id, ok := strings.CutPrefix(r.Stream, commands.NotificationStream("")); ok && r.Type == (events.NotificationSent{}).Name() {
-		return stored{r, events.NotificationSent{NotificationID: id}}, nil
-	}
 	f, err := events.DecodeSealed(r.ID, r.Type, r.Data)
 	if errors.Is(err, events.ErrNewerFact) {
 		return stored{}, fmt.Errorf("plan %s of %s: %w", r.Position, r.Stream, err)
