@@ -250,7 +250,7 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 const (
 	restFor   = 3
 	mostRest  = 50 * time.Millisecond
-	gatherFor = 250 * time.Millisecond
+	gatherFor = 150 * time.Millisecond
 )
 
 // rest returns when what comes behind records is to be folded.

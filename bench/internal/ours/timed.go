@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/belltower/belltower/bench/internal/lab"
@@ -114,6 +117,10 @@ func (s *Service) watch(ctx context.Context, first time.Time, last time.Duration
 	if len(delivered) > 0 && time.Now().Before(first) {
 		return o, fmt.Errorf("%d were delivered before the first was due", len(delivered))
 	}
+	// How many are due is counted one by one, so it isn't asked for before all were delivered.
+	if err := s.awaitDelivered(ctx, total); err != nil {
+		return o, err
+	}
 	var done time.Time
 	err = s.Until(ctx, 10*time.Millisecond, func() (bool, error) {
 		if time.Since(first) < last {
@@ -140,6 +147,32 @@ func (s *Service) watch(ctx context.Context, first time.Time, last time.Duration
 	o.Took = done.Sub(first)
 	o.Late, err = s.late(ctx, total)
 	return o, err
+}
+
+// awaitDelivered waits until the console channel has begun so many lines.
+func (s *Service) awaitDelivered(ctx context.Context, total int) (err error) {
+	out, err := os.Open(filepath.Clean(s.Out))
+	if err != nil {
+		return fmt.Errorf("read what was delivered: %w", err)
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	lines, before, chunk := 0, byte('\n'), make([]byte, 64<<10)
+	return s.Until(ctx, 10*time.Millisecond, func() (bool, error) {
+		for {
+			n, err := out.Read(chunk)
+			for _, b := range chunk[:n] {
+				if b == '{' && before == '\n' {
+					lines++
+				}
+				before = b
+			}
+			if errors.Is(err, io.EOF) {
+				return lines >= total, nil
+			} else if err != nil {
+				return false, fmt.Errorf("read what was delivered: %w", err)
+			}
+		}
+	})
 }
 
 func sleepUntil(ctx context.Context, at time.Time) error {
