@@ -126,7 +126,7 @@ func (g *generator) request(t *rapid.T) {
 	if r.wrong = validateRequest(built) != nil; !r.wrong {
 		g.valid++
 	}
-	answer, err := g.try(r)
+	answer, err := g.patiently(r)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}

@@ -71,7 +71,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // patience bounds only how long a test that fails takes.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // api is the whole stack over a log in memory, behind a real connection.
 type api struct {

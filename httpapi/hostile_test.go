@@ -57,7 +57,7 @@ func (a *api) hostilePaths() map[string][]string {
 // hostile does a request and wants any answer but one that something is wrong here.
 func (a *api) hostile(t *rapid.T, r request) {
 	r.wrong = true
-	answer, err := a.try(r)
+	answer, err := a.patiently(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -30,9 +32,20 @@ type reply struct {
 
 func (a *api) do(r request) *reply {
 	a.t.Helper()
-	out, err := a.try(r)
+	out, err := a.patiently(r)
 	require.NoError(a.t, err)
 	return out
+}
+
+// patiently makes a request, and makes it again while the read models are behind
+// for longer than one waits, as on a machine that has much else to do.
+func (a *api) patiently(r request) (*reply, error) {
+	for deadline := time.Now().Add(patience); ; {
+		out, err := a.try(r)
+		if err != nil || out.status != http.StatusServiceUnavailable || !strings.Contains(string(out.body), `"catching_up"`) || time.Now().After(deadline) {
+			return out, err
+		}
+	}
 }
 
 func (a *api) try(r request) (*reply, error) {

@@ -62,7 +62,7 @@ func TestWhoWaitsEndsTheRest(t *testing.T) {
 	rested := make(chan struct{})
 	go func() {
 		defer close(rested)
-		m.rest(bg)
+		m.rest(bg, nil)
 	}()
 	ctx, cancel := context.WithCancel(bg)
 	waited := make(chan error)

@@ -73,7 +73,7 @@ func TestHoursExample(t *testing.T) {
 	require.Eventually(t, func() bool {
 		counts, err := hours.Counts(t.Context())
 		return err == nil && counts == want
-	}, 2*time.Minute, 10*time.Millisecond)
+	}, 5*time.Minute, 10*time.Millisecond)
 	cancel()
 	require.Error(t, <-ended, "its context has ended")
 	require.NoError(t, hours.Close())

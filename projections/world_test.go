@@ -155,7 +155,7 @@ func (w *world) follow(t *testing.T, m *Models) (stop func()) {
 func eventID(n byte) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte{n}) }
 
 // patience bounds only how long a test that fails takes.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // shown waits until m shows all that was added.
 func (w *world) shown(m *Models) *Models {

@@ -24,7 +24,7 @@ const testAdmin = "admin-token-of-the-tests"
 const far = 48 * time.Hour
 
 // patience is how long a test waits for what is to come soon.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 var binary struct {
 	once sync.Once

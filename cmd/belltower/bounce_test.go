@@ -196,7 +196,7 @@ func TestBounceCommand(t *testing.T) {
 
 // A mail that can't be read to its end is not handed over in part.
 func TestBounceThatBreaksOff(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	err := handBounce(ctx, io.MultiReader(strings.NewReader("To: x"), broken{}), func() (string, error) { return "", errors.New("it was asked") })
 	require.ErrorContains(t, err, "read the mail: it broke")

@@ -429,7 +429,9 @@ func TestClientWatchesLists(t *testing.T) {
 	notifications, _, stopNotifications := c.watching("notifications", "list", "-w")
 	processor, _, stopProcessor := c.watching("processor", "status", "-w")
 	one, _, stopOne := c.watching("events", "get", event, "-w")
+	stats, _, stopStats := c.watching("stats", "-w")
 	c.sees(events, event)
+	c.sees(stats, "running")
 	c.sees(processor, "running")
 	c.sees(one, "revision")
 	c.sees(notifications, "There are no such notifications.")
@@ -441,7 +443,10 @@ func TestClientWatchesLists(t *testing.T) {
 	c.sees(processor, "ProcessorStopped")
 	c.sees(events, "EventDetailsChanged")
 	c.sees(one, "EventDetailsChanged")
-	for _, stop := range []func(){stopEvents, stopNotifications, stopProcessor, stopOne} {
+	for _, all := range []string{"ParticipantRegistered", "NotificationSent", "ProcessorStopped", "EventDetailsChanged"} {
+		c.sees(stats, all)
+	}
+	for _, stop := range []func(){stopEvents, stopNotifications, stopProcessor, stopOne, stopStats} {
 		stop()
 	}
 	require.NotContains(t, events.String(), "ParticipantRegistered")

@@ -24,7 +24,7 @@ const serverVariable = "BELLTOWER_TEST_ESDB"
 // opened opens a server, and closes it at the end of the test.
 func opened(t *testing.T, server string, o esdb.Options) *esdb.Store {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	s, err := esdb.Open(ctx, server, o)
 	require.NoError(t, err)

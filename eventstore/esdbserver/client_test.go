@@ -308,7 +308,7 @@ func TestSubscriptionToAll(t *testing.T) {
 		w.appends("noise", client.Any{}, made(50)...)
 		w.appends("event-1", client.Any{}, made(1)...)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for name, filter := range map[string]*client.SubscriptionFilter{
 		"prefix": {Type: client.StreamFilterType, Prefixes: []string{"other-", "event-"}},
@@ -356,7 +356,7 @@ func TestSubscriptionToAStream(t *testing.T) {
 	w := newWorld(t)
 	w.appends("s", client.NoStream{}, made(300)...)
 	w.appends("other", client.NoStream{}, made(5)...)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for _, c := range []struct {
 		from client.StreamPosition

@@ -182,13 +182,17 @@ type stats struct {
 }
 
 func (a *app) stats() *cobra.Command {
+	var watch bool
 	cmd := &cobra.Command{Use: "stats", Short: "Show what there is, what was sent, and whether anything is missing", Args: takes()}
+	watched(cmd, &watch)
 	cmd.RunE = a.does(func(ctx context.Context, c *client.Client, _ []string) error {
-		document, err := get(ctx, c, "/v1/stats")
-		if err != nil {
-			return err
-		}
-		return show(a, document, statsDetails)
+		return a.andWatch(ctx, c, watch, client.Stream{}, func() error {
+			document, err := get(ctx, c, "/v1/stats")
+			if err != nil {
+				return err
+			}
+			return show(a, document, statsDetails)
+		})
 	})
 	return cmd
 }

@@ -36,7 +36,7 @@ func onlySized(t *testing.T, reason string) {
 	}
 }
 
-// beside lets a suite run beside another one: it waits for most of its time, and
+// beside lets a suite run beside another one: it waits for much of its time, and
 // what it demands holds on a machine that has much else to do.
 func beside(t *testing.T) { t.Parallel() }
 
