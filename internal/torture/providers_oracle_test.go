@@ -111,22 +111,21 @@ func (p *providing) counted(n *ends, id string, s *story, calls []arrived) {
 	case aggregates.NotificationCancelled:
 		n.cancelled++
 	case aggregates.NotificationFailed:
-		switch {
-		case s.LastError == events.FailedOutcomeUnknown:
+		if s.LastError == events.FailedOutcomeUnknown {
 			n.held++
 			if len(s.Doubtful()) == 0 {
 				p.ledger.blame(lost, "%s is held, and nothing is in doubt: %+v", id, s.Log)
 			}
-		default:
-			n.failed++
-			if final || strings.Contains(s.LastError, "nothing is sent to this address") {
-				n.rejected++
-			} else if s.LastError != events.FailedMissed {
-				p.ledger.blame(lost, "%s is FAILED (%s), and no provider refused it: %+v; %+v", id, s.LastError, calls, s.Log)
-			}
-			if taken && s.Channel != "webhook" && len(s.Doubtful()) == 0 {
-				p.ledger.blame(lost, "%s is FAILED (%s), and a provider has it: %+v; %+v", id, s.LastError, calls, s.Log)
-			}
+			return
+		}
+		n.failed++
+		if final || strings.Contains(s.LastError, "nothing is sent to this address") {
+			n.rejected++
+		} else if s.LastError != events.FailedMissed {
+			p.ledger.blame(lost, "%s is FAILED (%s), and no provider refused it: %+v; %+v", id, s.LastError, calls, s.Log)
+		}
+		if taken && s.Channel != "webhook" && len(s.Doubtful()) == 0 {
+			p.ledger.blame(lost, "%s is FAILED (%s), and a provider has it: %+v; %+v", id, s.LastError, calls, s.Log)
 		}
 	default:
 		p.ledger.blame(lost, "%s was due at %s and is %s: %+v", id, s.ScheduledTime, s.Status, s.Log)

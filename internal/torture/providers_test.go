@@ -36,7 +36,7 @@ func TestProvidersFail(t *testing.T) {
 	kills, every := sized(t, 3, 6, 20), time.Duration(sized(t, 1500, 3000, 5000))*time.Millisecond
 	v := p.serve()
 	v.does(t, 200, "POST", "/v1/processor/start", object{"check_interval_seconds": 1})
-	p.enlist(sized(t, 12, 36, 120))
+	p.enlist(sized(t, 12, 24, 120))
 	v.finish(t)
 	for i := range kills {
 		p.round(kills-i, every)
@@ -59,9 +59,12 @@ func TestProvidersFail(t *testing.T) {
 	p.ledger.tell(t, kills, "kills")
 	t.Log(n)
 	require.Positive(t, n.accepted)
-	require.Positive(t, n.rejected)
-	require.Positive(t, n.cancelled)
-	require.Greater(t, n.due, sized(t, 150, 1500, 18_000))
+	if *size != "small" { // in which chance may leave some out
+		require.Positive(t, n.rejected)
+		require.Positive(t, n.cancelled)
+		require.Positive(t, n.again)
+	}
+	require.Greater(t, n.due, sized(t, 100, 700, 18_000))
 }
 
 // providing is a service that is killed while simulated providers carry its messages.
