@@ -27,10 +27,15 @@ func TestEditionChangesWithTheRows(t *testing.T) {
 	w.shown(m)
 	require.NotEqual(t, before, edition(t, m))
 
-	done := m.editions.change()
+	one, another := m.editions.change(), m.editions.change()
 	_, known := m.Edition()
 	require.False(t, known, "while it changes")
-	done()
+	one()
+	_, known = m.Edition()
+	require.False(t, known, "while something else still changes")
+	another()
+	_, known = m.Edition()
+	require.True(t, known)
 }
 
 // edition waits for the end of a change: a position is told just before it.
