@@ -73,11 +73,21 @@ type Answer[V any] struct {
 	Appended int                 // facts
 }
 
+const (
+	ofEvents        = "event-"
+	ofNotifications = "notification-"
+	ofSuppressions  = "suppression-"
+	ofRequests      = "request-"
+
+	// ProcessorStream is the stream of the processor.
+	ProcessorStream = "processor"
+)
+
+// StreamPrefixes are how the names of all streams begin that commands write to.
+var StreamPrefixes = []string{ofEvents, ofNotifications, ofSuppressions, ofRequests, ProcessorStream}
+
 // EventStream names the stream of an event.
-func EventStream(id string) string { return "event-" + id }
+func EventStream(id string) string { return ofEvents + id }
 
 // NotificationStream names the stream of a notification.
-func NotificationStream(id string) string { return "notification-" + id }
-
-// ProcessorStream is the stream of the processor.
-const ProcessorStream = "processor"
+func NotificationStream(id string) string { return ofNotifications + id }

@@ -15,7 +15,7 @@ type SuppressAddress struct{ Fact events.AddressSuppressed }
 type ReleaseAddress struct{ Fact events.AddressReleased }
 
 // SuppressionStream names the stream of an address, by its SuppressionID.
-func SuppressionStream(id string) string { return "suppression-" + id }
+func SuppressionStream(id string) string { return ofSuppressions + id }
 
 func (c SuppressAddress) Stream() string { return SuppressionStream(c.Fact.SuppressionID) }
 func (c ReleaseAddress) Stream() string  { return SuppressionStream(c.Fact.SuppressionID) }
@@ -25,7 +25,7 @@ func (c ReleaseAddress) Stream() string  { return SuppressionStream(c.Fact.Suppr
 // another body. ID is derived from the key (Handler.NewID).
 type NoteRequest struct{ ID string }
 
-func (c NoteRequest) Stream() string { return "request-" + c.ID }
+func (c NoteRequest) Stream() string { return ofRequests + c.ID }
 
 func (NoteRequest) Decide(*Noted, aggregates.Now) ([]events.Fact, error) { return nil, nil }
 

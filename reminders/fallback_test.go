@@ -3,6 +3,7 @@ package reminders
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -202,6 +203,8 @@ func TestFallbackIsLookedAt(t *testing.T) {
 		require.Equal(t, events.CancelledReceived, look())
 		w.told("push", aggregates.ReceiptBounced)
 		require.Empty(t, look())
+		do(w, commands.StopProcessor{})
+		synctest.Wait() // nothing is sent meanwhile
 		do(w, commands.RetryNotification{NotificationID: w.on("push").ID})
 		require.Equal(t, events.CancelledSuperseded, look())
 	})

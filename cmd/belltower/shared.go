@@ -13,6 +13,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/belltower/belltower/channels"
+	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/eventstore/embedded"
 	"github.com/belltower/belltower/eventstore/esdb"
@@ -22,9 +23,6 @@ import (
 
 // embeddedStore is the name of the store in the data folder.
 const embeddedStore = "embedded"
-
-// streams are how the names of our streams begin.
-var streams = []string{"event-", "notification-", "processor"}
 
 // checkStore refuses what names no store.
 func checkStore(store string) error {
@@ -82,7 +80,7 @@ func lockFolder(data string) (unlock func() error, err error) {
 // openESDB opens the EventStoreDB that the settings name. appended hears of each
 // append; nil: nobody does.
 func openESDB(ctx context.Context, s settings, logger *slog.Logger, appended func(took time.Duration)) (*esdb.Store, error) {
-	return esdb.Open(ctx, s.store, esdb.Options{Prefixes: streams, KeepLast: []string{lease.Stream}, Appended: appended, Logger: logger})
+	return esdb.Open(ctx, s.store, esdb.Options{Prefixes: commands.StreamPrefixes, KeepLast: []string{lease.Stream}, Appended: appended, Logger: logger})
 }
 
 // sharedBefore refuses a log that instances have shared: it holds streams that

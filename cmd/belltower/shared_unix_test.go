@@ -114,6 +114,12 @@ func TestSeveralInstances(t *testing.T) {
 	}
 	capacity := others[1].sees(t, 200, "PATCH", path, token, object{"title": "Another title"})
 	require.Equal(t, "Another title", first.sees(t, 200, "GET", path, capacity.token(), nil).body.text("title"))
+	keyed := others[0].client()
+	keyed.key = "of the gone"
+	gone, err := keyed.ask(t.Context(), "POST", "/v1/suppressions", "", object{"kind": "email", "address": "gone@example.org"})
+	require.NoError(t, err)
+	require.Equal(t, 200, gone.status, gone.body)
+	require.Len(t, first.sees(t, 200, "GET", "/v1/suppressions", gone.token(), nil).body.items(), 1)
 
 	sent := func(message string) {
 		t.Helper()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/eventstore/esdb"
 	"github.com/belltower/belltower/internal/rowdiff"
 	"github.com/belltower/belltower/internal/sqldb"
@@ -75,7 +76,7 @@ func target(t *testing.T, database string) sqldb.Target {
 // the rows of the shared one that differ. The instances have ended.
 func (s *sharing) compareShared() {
 	t, quiet := s.t, slog.New(slog.DiscardHandler)
-	store, err := esdb.Open(t.Context(), s.at, esdb.Options{Prefixes: []string{"event-", "notification-", "processor"}, Logger: quiet})
+	store, err := esdb.Open(t.Context(), s.at, esdb.Options{Prefixes: commands.StreamPrefixes, Logger: quiet})
 	require.NoError(t, err)
 	defer store.Close()
 	ring := s.ring()
