@@ -265,16 +265,18 @@ func (p *process) sees(t *testing.T, status int, method, path, after string, bod
 // caughtUp waits until all that is derived from the log has come to its end.
 func (p *process) caughtUp(t *testing.T) {
 	t.Helper()
-	until(t, "all that is derived has caught up", func() bool {
-		stats := p.does(t, 200, "GET", "/v1/stats", nil)
-		end := stats.inner("store").text("position")
-		for _, reader := range stats.list("projections") {
-			if reader.text("position") != end {
-				return false
-			}
+	until(t, "all that is derived has caught up", func() bool { return derived(p.does(t, 200, "GET", "/v1/stats", nil)) })
+}
+
+// derived tells from statistics whether all that is made from the log is at its end.
+func derived(stats object) bool {
+	end := stats.inner("store").text("position")
+	for _, reader := range stats.list("projections") {
+		if reader.text("position") != end {
+			return false
 		}
-		return stats.inner("planner").text("position") == end && len(stats.inner("planner").list("planning")) == 0
-	})
+	}
+	return stats.inner("planner").text("position") == end && len(stats.inner("planner").list("planning")) == 0
 }
 
 // lastWrite gives the token of the last write, which is token unless that is empty.

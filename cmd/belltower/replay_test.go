@@ -25,6 +25,11 @@ func left(t *testing.T) (folder string, c commandLine) {
 	}
 	c.does("reminders", "add", event, "--before", "1h")
 	until(t, "both are planned", func() bool { return strings.Count(c.does("notifications", "list", "-q"), "\n") == 2 })
+	until(t, "the planner has seen that", func() bool {
+		stats, err := demoClient{url: service.url, token: testAdmin}.ask(t.Context(), "GET", "/v1/stats", "", nil)
+		require.NoError(t, err)
+		return derived(stats.body)
+	})
 	require.NoError(t, service.stop())
 	return folder, commandLine{t: t, env: []string{"BELLTOWER_DATA=" + folder}}
 }
