@@ -304,7 +304,7 @@ func TestFCMAnswers(t *testing.T) {
 	})
 }
 
-// FCM's quota refills within a minute, and FCM doesn't say so.
+// FCM wants a minute where its answer doesn't say how long.
 func TestFCMQuota(t *testing.T) {
 	g := serveGoogle(t, answer(http.StatusTooManyRequests, ""))
 	require.Equal(t, now.Add(time.Minute), g.send(t).NotBefore)
