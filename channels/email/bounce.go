@@ -58,7 +58,7 @@ func (c *Channel) sender(header fields, r report) (id string) {
 	if len(r.blocks) == 0 {
 		return ""
 	}
-	if id := c.bounces.read(r.blocks[0].first("original-envelope-id")); id != "" {
+	if id := c.bounces.findID(r.blocks[0].first("original-envelope-id")); id != "" {
 		return id
 	}
 	return c.bounces.find(r.blocks[0].first("original-mail-from"))

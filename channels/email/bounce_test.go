@@ -68,7 +68,8 @@ func TestEnvelopeOfItsOwn(t *testing.T) {
 	require.Regexp(t, `^bounces\+[a-z2-7]{42}@back\.example$`, e.from)
 	require.LessOrEqual(t, strings.IndexByte(e.from, '@'), 64)
 	require.Equal(t, smtp.DSNReturnHeaders, e.mail.Return)
-	require.Equal(t, e.from[len("bounces+"):len("bounces+")+42], e.mail.EnvelopeID)
+	require.Equal(t, envidOf(uuid.MustParse(m.ID)), e.mail.EnvelopeID)
+	require.LessOrEqual(t, len(e.mail.EnvelopeID), 38, "RFC 3461, section 5.4")
 	require.Equal(t, []smtp.DSNNotify{smtp.DSNNotifyFailure, smtp.DSNNotifyDelayed}, e.rcpt.Notify)
 	require.Equal(t, smtp.DSNAddressTypeRFC822, e.rcpt.OriginalRecipientType)
 	require.Equal(t, m.To, e.rcpt.OriginalRecipient)
@@ -146,7 +147,6 @@ func (b bounce) String() string {
 func TestBounces(t *testing.T) {
 	m := message()
 	address := sent(t, m).from
-	tag := address[len("bounces+") : len("bounces+")+42]
 	c := receiver(t)
 	ann := "Final-Recipient: rfc822; ann@example.org"
 	failed := func(fields ...string) bounce {
@@ -193,7 +193,7 @@ func TestBounces(t *testing.T) {
 		"delivered into another box": {failed("Status: 5.1.1").with(func(b *bounce) { b.to = "postmaster@back.example\r\nX-Original-To: " + address }), channels.AddressDied, "5.1.1", "ann@example.org"},
 		"by the envelope's id": {failed("Status: 5.1.1").with(func(b *bounce) {
 			b.to = "bounces@back.example"
-			b.perMessage = []string{"Original-Envelope-Id: " + tag}
+			b.perMessage = []string{"Original-Envelope-Id: " + envidOf(uuid.MustParse(m.ID))}
 		}), channels.AddressDied, "5.1.1", "ann@example.org"},
 		"addresses outside ASCII": {failed("Status: 5.1.1").with(func(b *bounce) { b.kind = "message/global-delivery-status" }), channels.AddressDied, "5.1.1", "ann@example.org"},
 		"no report-type":          {failed("Status: 5.1.1").with(func(b *bounce) { b.outer = `multipart/report; boundary="AbC.1/mx"` }), channels.AddressDied, "5.1.1", "ann@example.org"},
@@ -362,7 +362,7 @@ func FuzzReceive(f *testing.F) {
 	tag := "7chr6cu5knofrdilnipq6ddoce" // of the id, without its MAC
 	for _, b := range []bounce{
 		{to: "bounces+" + tag + "aaaaaaaaaaaaaaaa@back.example", recipients: [][]string{{"Action: failed", "Status: 5.1.1"}}},
-		{perMessage: []string{"Original-Envelope-Id: " + tag}, outer: "multipart/mixed; boundary=AbC.1/mx"},
+		{perMessage: []string{"Original-Envelope-Id: " + base64.RawURLEncoding.EncodeToString(id[:])}, outer: "multipart/mixed; boundary=AbC.1/mx"},
 		{kind: "message/feedback-report", recipients: [][]string{{"Feedback-Type: abuse"}}},
 	} {
 		f.Add([]byte(b.String()), true)
@@ -397,6 +397,12 @@ func FuzzReceive(f *testing.F) {
 
 // addressOf makes the bounce address that a mail goes out with, on its own.
 func addressOf(id uuid.UUID) string {
-	tag := append(id[:], digestOf("ours")(id[:])[:10]...)
-	return "bounces+" + strings.ToLower(strings.TrimRight(base32.StdEncoding.EncodeToString(tag), "=")) + "@back.example"
+	return "bounces+" + strings.ToLower(strings.TrimRight(base32.StdEncoding.EncodeToString(tagOf(id)), "=")) + "@back.example"
 }
+
+// envidOf makes the envelope's id of such a mail.
+func envidOf(id uuid.UUID) string {
+	return strings.TrimRight(base64.URLEncoding.EncodeToString(tagOf(id)), "=")
+}
+
+func tagOf(id uuid.UUID) []byte { return append(id[:], digestOf("ours")(id[:])[:10]...) }

@@ -78,7 +78,7 @@ func answered(at stage, code int, status string) channels.Outcome {
 		return channels.Broken // no recipient was named yet: it is about us
 	case deadAddress(code, status):
 		return channels.Gone
-	case status == "5.2.2": // the mailbox is full; RFC 5321 has 452 for that
+	case status == "5.2.2": // the mailbox is full, which RFC 3463, section 3.3, calls transient
 		return channels.Later
 	}
 	return channels.Rejected

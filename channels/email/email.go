@@ -168,7 +168,7 @@ func (c *Channel) Try(ctx context.Context, m channels.Message) (result channels.
 	}
 	e := envelope{from: c.from, to: to}
 	if c.bounces != nil {
-		e.from, e.tag = c.bounces.address(m.ID)
+		e.from, e.id = c.bounces.address(m.ID)
 	}
 	words, at, err := c.transact(ctx, e, body)
 	if err != nil {

@@ -3,6 +3,7 @@ package email
 import (
 	"crypto/subtle"
 	"encoding/base32"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
@@ -14,24 +15,24 @@ import (
 // envelope is what a server is told of a mail besides the mail.
 type envelope struct {
 	from, to address
-	tag      string // of from, if it is a bounce address of the mail's own
+	id       string // if from is a bounce address of the mail's own
 }
 
 // needsUTF8 tells whether only a server with SMTPUTF8 can take it (RFC 6531).
 func (e envelope) needsUTF8() bool { return e.to.needsUTF8() || e.from.needsUTF8() }
 
 // mail is what MAIL says. With dsn, the server has the extension of RFC 3461, and
-// is told the tag, which comes back in what it reports.
+// is told the envelope's id, which comes back in what it reports.
 func (e envelope) mail(dsn bool) string {
-	if dsn && e.tag != "" {
-		return "<" + e.from.String() + "> ENVID=" + e.tag
+	if dsn && e.id != "" {
+		return "<" + e.from.String() + "> ENVID=" + e.id
 	}
 	return "<" + e.from.String() + ">"
 }
 
 // rcpt is what RCPT says. Reports name that address, wherever a mail was forwarded to.
 func (e envelope) rcpt(dsn bool) string {
-	if dsn && e.tag != "" && !e.to.needsUTF8() {
+	if dsn && e.id != "" && !e.to.needsUTF8() {
 		return "<" + e.to.String() + "> ORCPT=rfc822;" + xtext(e.to.String())
 	}
 	return "<" + e.to.String() + ">"
@@ -82,34 +83,45 @@ func newBounces(to string, digest func([]byte) []byte) (*bounces, error) {
 	return &bounces{parsed, digest}, nil
 }
 
-// address gives where a notification's mail comes back to, and its tag. What has an
-// id of another kind comes back to the address itself.
-func (b *bounces) address(id string) (to address, tag string) {
+// address gives where a notification's mail comes back to, and its envelope's id: the
+// same octets in base64, as that has at most 38 characters (RFC 3461, section 5.4).
+// What has an id of another kind comes back to the address itself.
+func (b *bounces) address(id string) (to address, envelopeID string) {
 	parsed, err := uuid.Parse(id)
 	if err != nil || parsed.String() != id {
 		return b.to, ""
 	}
-	tag = tagEncoding.EncodeToString(append(parsed[:], b.mac(parsed)...))
-	return address{b.to.local + "+" + tag, b.to.domain}, tag
+	tag := append(parsed[:], b.mac(parsed)...)
+	return address{b.to.local + "+" + tagEncoding.EncodeToString(tag), b.to.domain}, base64.RawURLEncoding.EncodeToString(tag)
 }
 
 // find gives the notification whose bounce address stands in text; empty: none does.
 func (b *bounces) find(text string) (id string) {
 	for _, match := range tagged.FindAllStringSubmatch(text, -1) {
-		if id := b.read(match[1]); id != "" {
-			return id
+		if tag, err := tagEncoding.DecodeString(strings.ToLower(match[1])); err == nil {
+			if id := b.read(tag); id != "" {
+				return id
+			}
 		}
 	}
 	return ""
 }
 
-// read gives the notification of a tag; empty: it is none of ours.
-func (b *bounces) read(tag string) (id string) {
-	data, err := tagEncoding.DecodeString(strings.ToLower(tag))
-	if err != nil || len(data) != len(uuid.UUID{})+bounceMAC {
+// findID gives the notification of an envelope's id; empty: it is none of ours.
+func (b *bounces) findID(envelopeID string) (id string) {
+	tag, err := base64.RawURLEncoding.DecodeString(envelopeID)
+	if err != nil {
 		return ""
 	}
-	named, mac := uuid.UUID(data[:16]), data[16:]
+	return b.read(tag)
+}
+
+// read gives the notification of a tag; empty: it is none of ours.
+func (b *bounces) read(tag []byte) (id string) {
+	if len(tag) != len(uuid.UUID{})+bounceMAC {
+		return ""
+	}
+	named, mac := uuid.UUID(tag[:16]), tag[16:]
 	if subtle.ConstantTimeCompare(mac, b.mac(named)) != 1 {
 		return ""
 	}

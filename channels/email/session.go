@@ -127,7 +127,7 @@ func hand(client *smtp.Client, e envelope, body []byte) (words string, at stage,
 		}
 	}
 	dsn, _ := client.Extension("DSN")
-	if e.tag != "" {
+	if e.id != "" {
 		client.SetDSNMailReturnOption("HDRS")
 		client.SetDSNRcptNotifyOption("FAILURE,DELAY")
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/belltower/belltower/channels/outgoing"
 )
 
-// quotaWait is after how long FCM's quota has refilled, where it doesn't say.
+// quotaWait is how long FCM wants to be left alone after 429 without Retry-After
+// (its "Best practices when sending FCM messages at scale", "Handling retries").
 const quotaWait = time.Minute
 
 // fcmAnswer is what FCM says of a message.

@@ -16,6 +16,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -304,7 +305,7 @@ func TestFCMAnswers(t *testing.T) {
 	})
 }
 
-// FCM's quota refills within a minute, and FCM doesn't say so.
+// FCM wants a minute where its answer doesn't say how long.
 func TestFCMQuota(t *testing.T) {
 	g := serveGoogle(t, answer(http.StatusTooManyRequests, ""))
 	require.Equal(t, now.Add(time.Minute), g.send(t).NotBefore)
@@ -313,6 +314,16 @@ func TestFCMQuota(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
 	require.Equal(t, now.Add(7*time.Second), g.send(t).NotBefore)
+}
+
+// FCM wants 10 s between attempts, more after each, and none that is late.
+func TestBackoff(t *testing.T) {
+	pauses := push.Backoff()
+	require.Len(t, pauses, 19, "as many attempts as by others' channels")
+	require.Equal(t, 10*time.Second, pauses[0])
+	require.True(t, slices.IsSorted(pauses))
+	require.Equal(t, 20*time.Second, pauses[1])
+	require.Equal(t, 15*time.Minute, pauses[18])
 }
 
 func TestFCMOptions(t *testing.T) {

@@ -30,6 +30,18 @@ func life(m channels.Message, now time.Time) int64 {
 	return int64(min(max(m.Expires.Sub(now), 0), longestLife) / time.Second)
 }
 
+// Backoff is how long to wait after each attempt that failed without saying when the
+// next may be: 10 s, which FCM wants at least ("Best practices when sending FCM messages
+// at scale", "Exponential backoff"), doubling up to 15 min, for 20 attempts in all.
+func Backoff() []time.Duration {
+	const first, longest, attempts = 10 * time.Second, 15 * time.Minute, 20
+	pauses := make([]time.Duration, attempts-1)
+	for i := range pauses {
+		pauses[i] = min(first<<min(i, 10), longest)
+	}
+	return pauses
+}
+
 // urgency is that of a calendar's messages (RFC 8030, section 5.3).
 const urgency = "normal"
 

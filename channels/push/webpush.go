@@ -232,8 +232,9 @@ func padding(length int) int {
 
 var reason = regexp.MustCompile(`^[A-Za-z]{2,40}$`)
 
-// readService says what a push service's answer means (RFC 8030, sections 5 to 8,
-// and RFC 8292, section 4.2).
+// readService says what a push service's answer means: RFC 8030, sections 5, 7.2,
+// 7.3 and 8.4, RFC 8292, sections 2 and 4.2, and the services' own documents.
+// Microsoft's says 406 where others say 429.
 func readService(a outgoing.Answer, now time.Time) channels.Result {
 	var said struct {
 		Reason string `json:"reason"`
@@ -252,7 +253,7 @@ func readService(a outgoing.Answer, now time.Time) channels.Result {
 		result.Outcome = channels.Rejected
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		result.Outcome = channels.Broken
-	case status == http.StatusTooManyRequests, status >= 500:
+	case status == http.StatusTooManyRequests, status == http.StatusNotAcceptable, status >= 500:
 		result.Outcome, result.NotBefore, result.Scope = channels.Later, outgoing.RetryAfter(a, now), channels.SameEndpoint
 	}
 	return result

@@ -241,6 +241,7 @@ func TestWebPushAnswers(t *testing.T) {
 		{Status: 403, Body: `{"reason":"BadJwtToken"}`, Want: channels.Broken, Code: "BadJwtToken"},
 		{Status: 403, Want: channels.Broken, Code: "http_403", Name: "another key"},
 		{Status: 404, Want: channels.Gone, Code: "http_404"},
+		{Status: 406, Want: channels.Later, Code: "http_406", Name: "Microsoft's limit"},
 		{Status: 410, Body: `{"reason": "Unregistered"}`, Want: channels.Gone, Code: "Unregistered"},
 		{Status: 413, Want: channels.Rejected, Code: "http_413"},
 		{Status: 418, Want: channels.Unknown, Code: "http_418"},

@@ -90,8 +90,9 @@ func (a *App) Probe(ctx context.Context) (channels.Result, string) {
 	return a.Call(req)
 }
 
-// outcomes are what Slack's words mean where "ok" is false, whatever the status.
-// What isn't here, and what may have been done in part, stays Unknown.
+// outcomes are what Slack's words mean where "ok" is false, whatever the status
+// (chat.postMessage, "Errors"). What isn't here, and what may have been done in part,
+// stays Unknown.
 var outcomes = map[string]channels.Outcome{
 	"channel_not_found": channels.Gone, "is_archived": channels.Gone,
 
@@ -99,13 +100,16 @@ var outcomes = map[string]channels.Outcome{
 
 	"msg_too_long": channels.Rejected, "no_text": channels.Rejected, "too_many_attachments": channels.Rejected, "invalid_blocks": channels.Rejected,
 	"invalid_blocks_format": channels.Rejected, "msg_blocks_too_long": channels.Rejected, "attachment_payload_limit_exceeded": channels.Rejected,
+	"metadata_too_large": channels.Rejected, "invalid_metadata_format": channels.Rejected, "invalid_metadata_schema": channels.Rejected,
 
 	"not_in_channel": channels.Broken, "restricted_action": channels.Broken, "restricted_action_read_only_channel": channels.Broken,
 	"restricted_action_thread_only_channel": channels.Broken, "restricted_action_non_threadable_channel": channels.Broken,
 	"not_authed": channels.Broken, "invalid_auth": channels.Broken, "account_inactive": channels.Broken, "token_revoked": channels.Broken,
 	"token_expired": channels.Broken, "missing_scope": channels.Broken, "no_permission": channels.Broken, "org_login_required": channels.Broken,
 	"ekm_access_denied": channels.Broken, "access_denied": channels.Broken, "team_access_not_granted": channels.Broken,
-	"not_allowed_token_type": channels.Broken, "two_factor_setup_required": channels.Broken,
+	"not_allowed_token_type": channels.Broken, "two_factor_setup_required": channels.Broken, "accesslimited": channels.Broken,
+	"team_not_found": channels.Broken, "enterprise_is_restricted": channels.Broken, "metadata_must_be_sent_from_app": channels.Broken,
+	"messages_tab_disabled": channels.Broken, "method_deprecated": channels.Broken, "deprecated_endpoint": channels.Broken,
 }
 
 // readAPI says what an answer of the Web API means: its body decides before its status.

@@ -197,6 +197,8 @@ func TestAppAnswers(t *testing.T) {
 		"msg_too_long": channels.Rejected, "no_text": channels.Rejected, "invalid_auth": channels.Broken, "token_revoked": channels.Broken,
 		"missing_scope": channels.Broken, "fatal_error": channels.Unknown, "internal_error": channels.Unknown, "request_timeout": channels.Unknown,
 		"rate_limited": channels.Later, "message_limit_exceeded": channels.Later, "a_word_of_tomorrow": channels.Unknown,
+		"service_unavailable": channels.Unknown, "team_not_found": channels.Broken, "accesslimited": channels.Broken, "enterprise_is_restricted": channels.Broken,
+		"metadata_must_be_sent_from_app": channels.Broken, "messages_tab_disabled": channels.Broken, "method_deprecated": channels.Broken, "metadata_too_large": channels.Rejected,
 	} {
 		rows = append(rows, channeltest.Answer{Name: word, Status: 200, Body: fmt.Sprintf(`{"ok":false,"error":%q}`, word), Want: want, Code: word})
 	}

@@ -23,7 +23,7 @@ var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // check refuses what Slack would not take.
 func check(m channels.Message) error {
-	const longest = 40_000 // characters; Slack cuts what is longer
+	const longest = 40_000 // characters; Slack cuts what is longer (chat.postMessage, "Truncating content")
 	switch {
 	case strings.TrimSpace(m.To) == "":
 		return errors.New("slack: the message has no address")

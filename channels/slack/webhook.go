@@ -71,7 +71,7 @@ func readWebhook(a outgoing.Answer) channels.Result {
 		result.Outcome = channels.Broken
 	case status == http.StatusBadRequest, status == http.StatusRequestEntityTooLarge:
 		result.Outcome = channels.Rejected
-	case status == http.StatusNotFound, status == http.StatusGone: // no_service, channel_is_archived
+	case status == http.StatusNotFound, status == http.StatusGone: // channel_not_found, no_service; channel_is_archived
 		result.Outcome = channels.Gone
 	case status == http.StatusTooManyRequests:
 		result.Outcome, result.NotBefore, result.Scope = channels.Later, outgoing.RetryAfter(a, time.Now()), channels.SameEndpoint

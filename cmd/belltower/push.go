@@ -51,7 +51,7 @@ func (s *settings) checkPush() error {
 	if err != nil {
 		return err
 	}
-	r := channels.Registration{Name: "push", Kind: channels.Push, Timeout: providerTimeout}
+	r := channels.Registration{Name: "push", Kind: channels.Push, Timeout: providerTimeout, Backoff: push.Backoff()}
 	switch {
 	case apps != nil && browsers != nil:
 		r.Provider, r.Channel = "fcm+webpush", push.Both{Apps: apps, Browsers: browsers}

@@ -74,6 +74,10 @@ func TestFCMSettings(t *testing.T) {
 		"BELLTOWER_FCM_ACCOUNT_FILE": serviceAccount(t, map[string]string{"token_uri": elsewhere}), "BELLTOWER_FCM_TOKEN_URL": elsewhere,
 	})
 	require.NoError(t, err, "where it is said to be so")
+	s, err := configured(map[string]string{"BELLTOWER_FCM_ACCOUNT_FILE": file})
+	require.NoError(t, err)
+	require.Equal(t, push.Backoff(), s.providers.registered[0].Backoff)
+	require.GreaterOrEqual(t, s.providers.registered[0].Timeout, 10*time.Second, "FCM takes up to that")
 }
 
 func TestFCMIsTried(t *testing.T) {
