@@ -117,6 +117,17 @@ type Finder interface {
 	Find(ctx context.Context, m Message, began time.Time) Result
 }
 
+// NotThere is what a Finder says whose provider was asked and shows no such message:
+// notYet, with when to ask again, before settled, from when on the provider would
+// show it; then that it certainly hasn't it, with detail.
+func NotThere(asked, settled time.Time, notYet Result, detail string) Result {
+	if asked.Before(settled) {
+		notYet.NotBefore = settled
+		return notYet
+	}
+	return Result{Outcome: Later, Code: "not_taken", Detail: detail}
+}
+
 // Endpointed is a channel whose messages go to servers that recipients name, so
 // that one of those may fail while the others work. It is found by a type assertion.
 type Endpointed interface {

@@ -63,17 +63,15 @@ func (a *App) Check(m channels.Message) error { return check(m) }
 func (a *App) request(ctx context.Context, m channels.Message) (*http.Request, error) {
 	p := payloadOf(a.o.Channel, m)
 	p.Metadata = metadataOf(m.ID)
-	req, err := post(ctx, a.o.URL+"/chat.postMessage", p)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+a.o.Token)
-	return req, nil
+	return a.authorized(post(ctx, a.o.URL+"/chat.postMessage", p))
 }
 
 // get asks by one of the methods that change nothing.
 func (a *App) get(ctx context.Context, method string) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.o.URL+method, nil)
+	return a.authorized(http.NewRequestWithContext(ctx, http.MethodGet, a.o.URL+method, nil))
+}
+
+func (a *App) authorized(req *http.Request, err error) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}

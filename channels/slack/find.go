@@ -77,11 +77,7 @@ func (f Findable) Find(ctx context.Context, m channels.Message, began time.Time)
 			}
 		}
 		if next == "" {
-			if asked.Before(began.Add(settled)) {
-				notYet.NotBefore = began.Add(settled)
-				return notYet
-			}
-			return channels.Result{Outcome: channels.Later, Code: "not_taken", Detail: "slack: it is not in the channel's history"}
+			return channels.NotThere(asked, began.Add(settled), notYet, "slack: it is not in the channel's history")
 		}
 		query.Set("cursor", next)
 	}

@@ -42,6 +42,9 @@ func (t *Twilio) Find(ctx context.Context, m channels.Message, began time.Time) 
 		return channels.Result{Outcome: channels.Rejected, Code: "check", Detail: err.Error()}
 	}
 	asked := t.o.Now()
+	notThere := func() channels.Result {
+		return channels.NotThere(asked, began.Add(settled), notYet, "twilio: it is not among the messages that it took")
+	}
 	query := url.Values{"To": {m.To}, "PageSize": {strconv.Itoa(pageSize)}}
 	for range maxPages {
 		list, next, result := t.page(ctx, query)
@@ -55,7 +58,7 @@ func (t *Twilio) Find(ctx context.Context, m channels.Message, began time.Time) 
 				return notYet
 			}
 			if created.Before(began.Add(-skew)) { // the newest come first
-				return t.notThere(asked, began, notYet)
+				return notThere()
 			}
 			if one.To != m.To || one.Direction == "inbound" {
 				continue
@@ -69,19 +72,11 @@ func (t *Twilio) Find(ctx context.Context, m channels.Message, began time.Time) 
 			}
 		}
 		if next == nil {
-			return t.notThere(asked, began, notYet)
+			return notThere()
 		}
 		query = next
 	}
 	return notYet
-}
-
-func (t *Twilio) notThere(asked, began time.Time, notYet channels.Result) channels.Result {
-	if asked.Before(began.Add(settled)) {
-		notYet.NotBefore = began.Add(settled)
-		return notYet
-	}
-	return channels.Result{Outcome: channels.Later, Code: "not_taken", Detail: "twilio: it is not among the messages that it took"}
 }
 
 // page reads a page of the list; next is nil after the last. Its result is
