@@ -408,6 +408,7 @@ func TestACutInTheMiddleOfAChange(t *testing.T) {
 			_, readErr := a.rows(t.Context(), "id = ''")
 			require.Error(t, readErr)
 			cable.Mend()
+			require.NoError(t, b.lead(), "it waits for what the server still does for the broken connection")
 			at, _, err2 := b.mark(markApplied)
 			require.NoError(t, err2)
 			ids, err2 := idsOf(b.rows(t.Context(), "id = ?", id))
