@@ -85,6 +85,9 @@ type Store interface {
 	//
 	// When ctx ends while the append is under way, its outcome may be unknown:
 	// then the error is ErrUnknownOutcome.
+	//
+	// The store may keep the bytes of records, and give them to those who read:
+	// nobody changes them.
 	Append(ctx context.Context, stream string, expected int64, records []NewRecord) (Position, error)
 
 	// ReadStream returns up to limit records of stream from revision from on, in

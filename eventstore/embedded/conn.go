@@ -18,10 +18,6 @@ import (
 // that ignores the folder's lock, such as the sqlite3 shell, can hold.
 const busyTimeout = 2 * time.Second
 
-// mapped makes a connection read the file without a call for each page, as far as
-// SQLite allows it.
-const mapped = "mmap_size = 2147418112"
-
 // syncDataOnly lets SQLite sync with fdatasync(2), as its builds for Linux do, for the
 // whole process: a commit then doesn't wait for the time of the WAL's last change to be
 // on disk too, which nobody needs.

@@ -133,6 +133,8 @@ func TestDamageFoundOnReading(t *testing.T) {
 	l := mustOpen(t, dir, Options{})
 	_, err := l.Append(t.Context(), "s", eventstore.NoStream, some(1000))
 	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	l = mustOpen(t, dir, Options{}) // with nothing of it in memory
 	damage(t, filepath.Join(dir, "events.db"), `DELETE FROM events WHERE position IN (400, 1000)`)
 
 	sub, err := l.Subscribe(t.Context(), eventstore.Start)

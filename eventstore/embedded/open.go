@@ -54,6 +54,8 @@ type Log struct {
 	index   *index
 	queue   *queue
 	end     *end
+	tail    tail
+	seen    *seenEnds
 	stats   stats
 
 	checkpoints *checkpointer
@@ -130,7 +132,8 @@ func open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", path, err), w.close())
 	}
-	if err := w.use(path, x); err != nil {
+	seen := newSeenEnds()
+	if err := w.use(path, x, seen); err != nil {
 		return nil, errors.Join(err, x.close(), w.close())
 	}
 	checkpoints, err := openCheckpointer(path)
@@ -145,6 +148,7 @@ func open(dir string, o Options) (*Log, error) {
 		index:       x,
 		queue:       newQueue(),
 		end:         newEnd(w.last),
+		seen:        seen,
 		checkpoints: checkpoints,
 		closing:     make(chan struct{}),
 	}

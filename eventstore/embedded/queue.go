@@ -138,8 +138,7 @@ func (q *queue) signal() {
 	}
 }
 
-// Append implements eventstore.Store. The bytes of records are read until the
-// append is answered; where the outcome is unknown they must never be changed.
+// Append implements eventstore.Store.
 func (l *Log) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
 	began := time.Now()
 	p, err := l.append(ctx, stream, expected, records)

@@ -62,12 +62,16 @@ func atOrBefore(p eventstore.Position) int64 {
 
 // ReadStream implements eventstore.Store.
 func (l *Log) ReadStream(ctx context.Context, stream string, from int64, limit int) (records []eventstore.Record, err error) {
+	end, _ := l.end.get()
 	err = l.with(ctx, func(r *reader) (err error) {
 		records, err = r.stream(ctx, stream, from, limit)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	if n := len(records); n > 0 && n < limit {
+		l.seen.put(stream, seenEnd{revision: records[n-1].Revision, log: end})
 	}
 	return records, nil
 }
@@ -207,7 +211,9 @@ func (p *pool) take(ctx context.Context, closing <-chan struct{}) (*reader, erro
 }
 
 func (p *pool) open() (*reader, error) {
-	log, err := openConn(p.path, sqlite.OpenReadOnly, mapped)
+	// No mmap_size: SQLite would unmap the file at each read behind a commit, and all
+	// pages had to be faulted in again.
+	log, err := openConn(p.path, sqlite.OpenReadOnly)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/eventstore"
 )
@@ -29,9 +28,6 @@ func openStreamsReader(path string) (*sqlite.Conn, error) {
 		return nil, fmt.Errorf("open %s: %w", path, classify(err))
 	}
 	conn.SetBusyTimeout(busyTimeout)
-	if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+mapped, nil); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, classify(err)), conn.Close())
-	}
 	return conn, nil
 }
 

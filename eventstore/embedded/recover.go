@@ -44,6 +44,7 @@ func (l *Log) recover(b *batch, cause error) *writer {
 			err = l.settle(b, w, down)
 		}
 		if err == nil {
+			l.end.move(w.last) // records of which nobody could tell may be there
 			l.queue.up()
 			l.options.Logger.Info("log writes again", "file", l.path)
 			return w
@@ -79,7 +80,7 @@ func (l *Log) reopen() (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = w.use(l.path, l.index)
+	err = w.use(l.path, l.index, l.seen)
 	if err == nil {
 		err = l.index.follow(w.conn, 0) // what is there after all
 	}

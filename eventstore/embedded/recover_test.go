@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -65,6 +66,12 @@ func TestAFailedSync(t *testing.T) {
 			require.NoError(t, err)
 
 			given := some(3)
+			sub, err := l.Subscribe(t.Context(), position(2))
+			require.NoError(t, err)
+			defer sub.Close()
+			atEnd, err := sub.Next(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, eventstore.Batch{Position: position(2), CaughtUp: true}, atEnd)
 			p, err := l.Append(t.Context(), "s", eventstore.NoStream, given)
 			if tt.says == nil {
 				require.NoError(t, err)
@@ -84,6 +91,11 @@ func TestAFailedSync(t *testing.T) {
 			}))
 			require.Equal(t, position(5), p, "it goes on by itself, and there is one of each")
 			require.Len(t, everything(t, l), 5)
+			soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			b, err := sub.Next(soon)
+			require.NoError(t, err, "who waited at the end hears of them, whoever wrote them")
+			require.Len(t, b.Records, 3)
 			require.EqualValues(t, 1, l.Stats().Failures)
 			require.NoError(t, l.Close())
 			require.Len(t, everything(t, mustOpen(t, dir, quiet())), 5)

@@ -103,6 +103,10 @@ func (s *subscription) next(ctx context.Context) (eventstore.Batch, error) {
 // read returns the next batch, of which there is at least one record, since the
 // log goes on to last.
 func (s *subscription) read(ctx context.Context, after, last int64) (eventstore.Batch, error) {
+	if records, all := s.log.tail.behind(after, eventstore.MaxBatch, batchBytes); len(records) > 0 {
+		reached := after + int64(len(records))
+		return eventstore.Batch{Records: records, Position: position(reached), CaughtUp: all && reached >= last}, nil
+	}
 	records, all, err := s.log.read(ctx, selectRecords+` WHERE position > ?1 ORDER BY position`,
 		func(q *sqlite.Stmt) { q.BindInt64(1, after) }, eventstore.MaxBatch, batchBytes)
 	if err != nil {

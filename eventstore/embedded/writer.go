@@ -20,15 +20,18 @@ type writer struct {
 	conn  *sqlite.Conn
 	last  int64            // position of the last committed record
 	kept  int64            // how many of them the number in the file is
-	ends  map[string]int64 // revision of streams lately written to, as committed
+	ends  map[string]int64 // revision of streams written to since endsFrom, as committed
 	pages int              // about how many were written since the last look at the WAL
 	read  *reader          // on conn: it sees what the transaction has written
+	seen  *seenEnds
+
+	endsFrom int64 // position of the last record whose stream need not be in ends
 
 	begin, commit, rollback, insert, extent, keepRecords, walSize, restartWAL *sqlite.Stmt
 }
 
-// maxEnds bounds writer.ends, to some megabytes.
-const maxEnds = 50_000
+// maxEnds bounds writer.ends, to some megabytes; tests have it smaller.
+var maxEnds = 50_000
 
 // writerPragmas: a read transaction left open elsewhere would let the WAL grow; it is
 // cut back to this size once it has been moved over. Checkpoints are made by
@@ -74,16 +77,17 @@ func newWriter(conn *sqlite.Conn, path string) (w *writer, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close())
 	}
+	w.endsFrom = w.last
 	return w, nil
 }
 
-// use makes the writer find streams by x.
-func (w *writer) use(path string, x *index) error {
+// use makes the writer find streams by x, and by where others have seen them end.
+func (w *writer) use(path string, x *index, seen *seenEnds) error {
 	streams, err := openStreamsReader(x.path)
 	if err != nil {
 		return err
 	}
-	w.read = &reader{path: path, index: x, log: w.conn, streams: streams}
+	w.read, w.seen = &reader{path: path, index: x, log: w.conn, streams: streams}, seen
 	return nil
 }
 
@@ -172,6 +176,7 @@ func (l *Log) run(b *batch) error {
 // committed makes known what is on disk, and only then answers.
 func (l *Log) committed(b *batch, took time.Duration) {
 	w := b.w
+	before := w.last
 	w.last += int64(len(b.entries))
 	w.pages += 2 + b.bytes/pageSize
 	for i, e := range b.entries {
@@ -179,6 +184,7 @@ func (l *Log) committed(b *batch, took time.Duration) {
 	}
 	if len(w.ends)+len(b.ends) > maxEnds {
 		clear(w.ends)
+		w.endsFrom = before
 	}
 	for stream, revision := range b.ends {
 		w.ends[stream] = revision
@@ -193,6 +199,7 @@ func (l *Log) committed(b *batch, took time.Duration) {
 	if l.options.Synced != nil {
 		l.options.Synced(len(b.entries), took)
 	}
+	l.tail.add(b.records)
 	l.end.move(w.last)
 	b.answer()
 }
@@ -206,6 +213,7 @@ type batch struct {
 	created    int64            // of its records, in microseconds
 	ends       map[string]int64 // of the streams that it has appended to
 	appends    int
+	records    []eventstore.Record
 	entries    []entry // of its records
 	proofs     []proof
 	bytes      int
@@ -217,7 +225,7 @@ func (b *batch) begin(w *writer, requests []*request, now time.Time) {
 	clear(b.ends)
 	*b = batch{
 		w: w, requests: requests, answers: slices.Grow(b.answers[:0], len(requests))[:len(requests)],
-		created: now.UnixMicro(), ends: b.ends, entries: b.entries[:0], proofs: b.proofs[:0],
+		created: now.UnixMicro(), ends: b.ends, records: b.records[:0], entries: b.entries[:0], proofs: b.proofs[:0],
 	}
 	clear(b.answers)
 }
@@ -251,9 +259,9 @@ func (b *batch) add(i int) error {
 		if n == 0 {
 			extent = len(r.records)
 		}
-		position, revision := b.w.last+int64(len(b.entries))+1, end+int64(n)+1
-		proof := proof{record.ID, sum(position, r.stream, revision, int64(extent), record.ID, record.Type, record.Data, record.Metadata, b.created)}
-		insert.BindInt64(1, position)
+		at, revision := b.w.last+int64(len(b.entries))+1, end+int64(n)+1
+		proof := proof{record.ID, sum(at, r.stream, revision, int64(extent), record.ID, record.Type, record.Data, record.Metadata, b.created)}
+		insert.BindInt64(1, at)
 		insert.BindText(2, r.stream)
 		insert.BindInt64(3, revision)
 		insert.BindInt64(4, int64(extent))
@@ -266,7 +274,11 @@ func (b *batch) add(i int) error {
 		if err := execute(insert); err != nil {
 			return err
 		}
-		b.entries, b.proofs = append(b.entries, entry{streamHash, revision, position}), append(b.proofs, proof)
+		b.records = append(b.records, eventstore.Record{
+			ID: record.ID, Stream: r.stream, Revision: revision, Position: position(at), Type: record.Type,
+			Data: record.Data, Metadata: record.Metadata, Created: time.UnixMicro(b.created).UTC(),
+		})
+		b.entries, b.proofs = append(b.entries, entry{streamHash, revision, at}), append(b.proofs, proof)
 	}
 	b.appends++
 	b.bytes += r.bytes
@@ -276,7 +288,7 @@ func (b *batch) add(i int) error {
 }
 
 // shared is b as a string for as long as nobody changes b: binding copies it.
-func shared(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // the caller of Append keeps them as they are
+func shared(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // the port has callers of Append leave them as they are
 
 // answer tells every caller its own outcome.
 func (b *batch) answer() {
@@ -292,6 +304,10 @@ func (b *batch) streamEnd(stream string) (int64, error) {
 	}
 	if end, ok := b.w.ends[stream]; ok {
 		return end, nil
+	}
+	// What was appended since it was seen would be in ends.
+	if end, ok := b.w.seen.take(stream); ok && end.log >= b.w.endsFrom {
+		return end.revision, nil
 	}
 	last, found, err := b.w.read.last(context.Background(), stream)
 	if err != nil {
