@@ -2,9 +2,9 @@ package projections
 
 import (
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -15,8 +15,11 @@ import (
 // errThere says that what a fact makes is there already.
 var errThere = errors.New("it is there already")
 
-// change is what became of a row in a transaction: nil is no row.
-type change struct{ stored, now []any }
+// change is what became of a row in a transaction: nil is no row. key is keyOf of its key.
+type change struct {
+	key         string
+	stored, now []any
+}
 
 // row is a row that was read or made in this transaction.
 type row[R any] struct {
@@ -102,8 +105,8 @@ func (t table[R, P]) delete(id string) { t.rows[id].now = nil }
 
 func (t table[R, P]) changes() []change {
 	out := make([]change, 0, len(t.rows))
-	for _, r := range t.rows {
-		c := change{stored: r.stored}
+	for id, r := range t.rows {
+		c := change{key: id, stored: r.stored}
 		if r.now != nil {
 			c.now = valuesOf(P(r.now).fields())
 		}
@@ -128,7 +131,7 @@ func (s set) insert(values ...any) {
 		c.now = values
 		return
 	}
-	s.rows[key] = &change{now: values}
+	s.rows[key] = &change{key: key, now: values}
 }
 
 // delete takes the columns of the primary key.
@@ -139,7 +142,7 @@ func (s set) delete(values ...any) {
 		c.now = nil
 		return
 	}
-	s.rows[key] = &change{stored: values}
+	s.rows[key] = &change{key: key, stored: values}
 }
 
 func (s set) changes() []change {
@@ -180,7 +183,7 @@ func cleaned(values []any) {
 	}
 }
 
-// keyOf tells keys apart.
+// keyOf tells keys apart, and sorts as they do. Texts have been cleaned.
 func keyOf(values []any) string {
 	if len(values) == 1 {
 		return values[0].(string)
@@ -189,9 +192,9 @@ func keyOf(values []any) string {
 	for _, v := range values {
 		switch v := v.(type) {
 		case string:
-			key = append(append(strconv.AppendInt(key, int64(len(v)), 10), ' '), v...)
+			key = append(append(key, v...), 0)
 		case int64:
-			key = append(strconv.AppendInt(key, v, 10), ' ')
+			key = binary.BigEndian.AppendUint64(key, uint64(v)^1<<63)
 		}
 	}
 	return string(key)

@@ -245,19 +245,18 @@ func (m *Models) project(ctx context.Context) (progressed bool, err error) {
 // of the same page share the writing of it. So the end of the log, once reached, is
 // left alone for so many times as long as a transaction took, but for mostRest at
 // most, and what came meanwhile is folded together. Facts of attempts that come
-// thick gather for gatherFor: those of one row are one change of it then. Nobody
-// waits for that: who wants to see something ends the rest.
+// thick gather for as long as that: those of one row are one change of it then.
+// Nobody waits for that: who wants to see something ends the rest.
 const (
-	restFor   = 3
-	mostRest  = 50 * time.Millisecond
-	gatherFor = 150 * time.Millisecond
+	restFor  = 3
+	mostRest = 150 * time.Millisecond
 )
 
 // rest returns when what comes behind records is to be folded.
 func (m *Models) rest(ctx context.Context, behind []eventstore.Record) {
 	pause := min(restFor*time.Duration(m.took.Load()), m.mostRest)
 	if eventstore.Thick(behind, events.OfAttempt) {
-		pause = gatherFor
+		pause = m.mostRest
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()

@@ -46,7 +46,8 @@ type attemptRows []*row[attemptRow]
 func (a attemptRows) changes() []change {
 	out := make([]change, len(a))
 	for i, r := range a {
-		out[i] = change{r.stored, valuesOf(r.now.fields())}
+		now := valuesOf(r.now.fields())
+		out[i] = change{keyOf(now[:attemptsShape.keys]), r.stored, now}
 	}
 	return out
 }

@@ -129,11 +129,11 @@ func (w *writer) writeTallies() error {
 	var fell bool
 	for t, n := range w.tallies {
 		if n != 0 {
-			changed = append(changed, change{now: []any{t.kind, t.name, int64(n)}})
+			changed = append(changed, change{key: keyOf([]any{t.kind, t.name}), now: []any{t.kind, t.name, int64(n)}})
 			fell = fell || n < 0
 		}
 	}
-	sortByKey(talliesShape.keys, changed)
+	sortByKey(changed)
 	err := w.insertRows(talliesShape, changed, w.db.OnConflict("{tallies}", talliesShape.key(), "n = old.n + new.n"))
 	if err == nil && fell {
 		err = w.put("DELETE FROM {tallies} WHERE n = 0", "", "")

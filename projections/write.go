@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,19 +11,24 @@ import (
 // write makes changes to a table.
 func (w *writer) write(s shape, changes []change) error {
 	var deleted, inserted, updated []change
-	for _, c := range changes {
+	for i, c := range changes {
+		list := &updated
 		switch {
 		case c.stored != nil && c.now == nil:
-			deleted = append(deleted, c)
+			list = &deleted
 		case c.stored == nil && c.now != nil:
-			inserted = append(inserted, c)
-		case c.now != nil && !slices.Equal(c.stored, c.now):
-			updated = append(updated, c)
+			list = &inserted
+		case c.now == nil || slices.Equal(c.stored, c.now):
+			continue
 		}
+		if *list == nil {
+			*list = make([]change, 0, len(changes)-i)
+		}
+		*list = append(*list, c)
 	}
 	// In the order of the key, in which the table's pages are.
 	for _, list := range [][]change{deleted, inserted, updated} {
-		sortByKey(s.keys, list)
+		sortByKey(list)
 	}
 	if err := w.writeDeleted(s, deleted); err != nil {
 		return err
@@ -35,50 +39,8 @@ func (w *writer) write(s shape, changes []change) error {
 	return w.writeUpdated(s, updated)
 }
 
-// values are those of the row that is there, or was.
-func (c change) values() []any {
-	if c.now != nil {
-		return c.now
-	}
-	return c.stored
-}
-
-// sortByKey sorts rows by so many columns, the first of which is text.
-func sortByKey(keys int, rows []change) {
-	type keyed struct {
-		first string
-		row   change
-	}
-	sorted := make([]keyed, len(rows))
-	for i, c := range rows {
-		sorted[i] = keyed{c.values()[0].(string), c}
-	}
-	slices.SortFunc(sorted, func(a, b keyed) int {
-		if c := strings.Compare(a.first, b.first); c != 0 || keys == 1 {
-			return c
-		}
-		return compareKeys(keys, a.row, b.row)
-	})
-	for i, k := range sorted {
-		rows[i] = k.row
-	}
-}
-
-func compareKeys(keys int, a, b change) int {
-	x, y := a.values(), b.values()
-	for i := range keys {
-		c := 0
-		switch v := x[i].(type) {
-		case string:
-			c = strings.Compare(v, y[i].(string))
-		case int64:
-			c = cmp.Compare(v, y[i].(int64))
-		}
-		if c != 0 {
-			return c
-		}
-	}
-	return 0
+func sortByKey(changes []change) {
+	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.key, b.key) })
 }
 
 func (w *writer) writeDeleted(s shape, rows []change) error {
@@ -126,7 +88,7 @@ func (w *writer) insertRows(s shape, rows []change, after string) error {
 			values, args = columnsOf(rows[:n], func(c change) []any { return c.now })
 			values = "SELECT * FROM unnest(" + values + ")"
 		} else {
-			values, args = "VALUES "+sqldb.Values(n, len(s.columns)), make([]any, 0, n*len(s.columns))
+			values, args = "VALUES "+sqldb.Values(n, len(s.columns)), w.room(n*len(s.columns))
 			for _, c := range rows[:n] {
 				args = append(args, c.now...)
 			}

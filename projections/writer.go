@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,7 +29,9 @@ type writer struct {
 	generation int64
 	prefix     string
 	conn       *sql.Conn
-	statements map[string]*sql.Stmt // on SQLite, where preparing is what costs
+	statements map[string]*sql.Stmt // on SQLite, where preparing is what costs; nil: a server
+	execs      fileExecs            // there too
+	args       []any                // for room
 	indexed    bool                 // it is known that no index is missing
 	checkpoint checkpoint
 	queued     []sqldb.Statement // for a server, that are sent together
@@ -117,7 +120,7 @@ func (w *writer) writeChanges() error {
 }
 
 func (w *writer) close() error {
-	var errs []error
+	errs := []error{w.execs.close()}
 	for _, s := range w.statements {
 		errs = append(errs, s.Close())
 	}
@@ -145,21 +148,25 @@ func (w *writer) exec(query string, args ...any) (int64, error) {
 	if err := w.send(); err != nil {
 		return 0, err
 	}
-	var r sql.Result
-	var err error
-	if w.statements == nil {
-		r, err = w.conn.ExecContext(context.Background(), w.db.Bind(w.prefix, query), args...)
-		w.asked = time.Now()
-	} else {
-		var s *sql.Stmt
-		if s, err = w.prepared(query); err == nil {
-			r, err = s.ExecContext(context.Background(), args...)
-		}
+	if w.statements != nil {
+		return w.execs.exec(w.conn, query, func() string { return w.db.Bind(w.prefix, query) }, args)
 	}
+	r, err := w.conn.ExecContext(context.Background(), w.db.Bind(w.prefix, query), args...)
+	w.asked = time.Now()
 	if err != nil {
 		return 0, err
 	}
 	return r.RowsAffected()
+}
+
+// room is for n arguments of a statement: on SQLite, where it is executed at once, that
+// of the one before.
+func (w *writer) room(n int) []any {
+	if w.statements == nil {
+		return make([]any, 0, n)
+	}
+	w.args = slices.Grow(w.args[:0], n)
+	return w.args
 }
 
 // put executes a statement, its text in three parts, whose outcome matters only if
