@@ -94,6 +94,10 @@ var nothingToPlan = map[string]bool{
 	events.RequestNoted{}.Name():        true,
 }
 
+// gathers tells of a fact's name whether many of it are worth taking together: nothing
+// is planned for it.
+func gathers(name string) bool { return nothingToPlan[name] || events.OfAttempt(name) }
+
 // stored is a fact as it stands in the log, its personal data sealed: whoever
 // plans needs none of it.
 type stored struct {

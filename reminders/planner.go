@@ -10,7 +10,6 @@ import (
 
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
-	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 )
 
@@ -25,8 +24,8 @@ const (
 	// behindAfter is the age of a fact from which on participants are not planned
 	// one by one: each event that is touched is planned once at the end.
 	behindAfter = 10 * time.Second
-	// gatherFor is how long facts of attempts that come thick gather before they are
-	// planned, while nobody waits for that: a claim and what became of it are one
+	// gatherFor is how long facts of attempts, and those that ask for nothing, gather before they are
+	// planned where they come thick, while nobody waits for that: a claim and what became of it are one
 	// change of the table then.
 	gatherFor = 100 * time.Millisecond
 )
@@ -128,7 +127,7 @@ func (p *planner) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	batches, failed, end := p.pump(ctx, &eventstore.Paced{Subscription: subscription, Pause: gatherFor, Gathers: events.OfAttempt, Hurry: p.hurry})
+	batches, failed, end := p.pump(ctx, &eventstore.Paced{Subscription: subscription, Pause: gatherFor, Gathers: gathers, Hurry: p.hurry})
 	defer end()
 	return p.goOn(ctx, batches, failed)
 }
