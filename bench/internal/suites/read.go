@@ -69,15 +69,15 @@ func (r *reading) begin(ctx context.Context, l *lab.Lab, events int) error {
 	// Both words are in every event, so that the list is as long as the other one.
 	r.paths = map[string]string{"one": "/v1/events/" + last, "list of 50": "/v1/events?limit=50", "list with q": "/v1/events?limit=50&q=bell+tower"}
 	if err := s.Until(ctx, 20*time.Millisecond, func() (bool, error) {
-		var found struct {
-			Items []any `json:"items"`
+		ready, err := s.Ready(ctx)
+		if err != nil || !ready {
+			return false, err
 		}
-		err := s.Ask(ctx, http.StatusOK, "GET", r.paths["list with q"], nil, &found)
-		ready, notReady := s.Ready(ctx)
-		if err == nil {
-			err = notReady
+		got, err := s.Stats(ctx)
+		for _, p := range got.Projections {
+			ready = ready && p.Position == got.Store.Position
 		}
-		return ready && len(found.Items) == min(events, 50), err
+		return ready, err
 	}); err != nil {
 		return err
 	}
