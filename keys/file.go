@@ -164,15 +164,16 @@ func ensureFile(path string, existing bool) error {
 }
 
 // identify refuses a file that isn't ours. One with nothing in it was begun and
-// not finished, and is ours.
+// not finished, and is ours. Another process may make the tables meanwhile: who sees
+// them sees the id too, which the same transaction sets.
 func identify(conn *sqlite.Conn) error {
-	id, err := resultInt(conn, "PRAGMA application_id")
-	if err == nil && id == 0 {
-		var tables int64
-		tables, err = resultInt(conn, "SELECT count(*) FROM sqlite_schema")
-		if err == nil && tables == 0 {
-			return nil
-		}
+	tables, err := resultInt(conn, "SELECT count(*) FROM sqlite_schema")
+	var id int64
+	if err == nil {
+		id, err = resultInt(conn, "PRAGMA application_id")
+	}
+	if err == nil && tables == 0 && id == 0 {
+		return nil
 	}
 	switch {
 	case sqlite.ErrCode(err).ToPrimary() == sqlite.ResultNotADB:
