@@ -10,7 +10,7 @@ import (
 
 // fileExecs are prepared statements of one connection to a file that are executed by
 // the driver itself: what database/sql does around each of them took a third of the
-// room that a fold needs.
+// memory that writing rows took.
 type fileExecs struct {
 	prepared map[string]driver.Stmt
 	args     []driver.NamedValue

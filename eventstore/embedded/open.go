@@ -42,6 +42,8 @@ type Options struct {
 
 	// commit runs a COMMIT; tests put one here that fails before or after it.
 	commit func(commit func() error) error
+	// ends is maxEnds when 0; tests have fewer.
+	ends int
 }
 
 // Log is an eventstore.Store in one folder. Only one process, and in it only
@@ -83,6 +85,9 @@ func Open(ctx context.Context, dir string, o Options) (*Log, error) {
 	}
 	if o.commit == nil {
 		o.commit = func(commit func() error) error { return commit() }
+	}
+	if o.ends == 0 {
+		o.ends = maxEnds
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {

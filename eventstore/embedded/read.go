@@ -135,7 +135,7 @@ func (l *Log) read(ctx context.Context, query string, bind func(*sqlite.Stmt), l
 			if err != nil {
 				return false, fmt.Errorf("read %s: %w", r.path, err)
 			}
-			bytes += len(record.Data) + len(record.Metadata)
+			bytes += sizeOf(record)
 			records = append(records, record)
 			return false, nil
 		})

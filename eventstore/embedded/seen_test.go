@@ -13,11 +13,9 @@ import (
 // Where somebody has seen a stream end never makes the writer take a record for the last
 // one that isn't, also while it keeps forgetting where streams end.
 func TestSeenEndsDontMislead(t *testing.T) {
-	before := maxEnds
-	maxEnds = 2
-	defer func() { maxEnds = before }()
-	l := mustOpen(t, t.TempDir(), quiet())
-	defer l.Close()
+	o := quiet()
+	o.ends = 2
+	l := mustOpen(t, t.TempDir(), o)
 	const streams, rounds = 6, 150
 	name := func(n int) string { return fmt.Sprint("s-", n%streams) }
 	var all errgroup.Group

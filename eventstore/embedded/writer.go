@@ -30,8 +30,8 @@ type writer struct {
 	begin, commit, rollback, insert, extent, keepRecords, walSize, restartWAL *sqlite.Stmt
 }
 
-// maxEnds bounds writer.ends, to some megabytes; tests have it smaller.
-var maxEnds = 50_000
+// maxEnds bounds writer.ends, to some megabytes.
+const maxEnds = 50_000
 
 // writerPragmas: a read transaction left open elsewhere would let the WAL grow; it is
 // cut back to this size once it has been moved over. Checkpoints are made by
@@ -182,7 +182,7 @@ func (l *Log) committed(b *batch, took time.Duration) {
 	for i, e := range b.entries {
 		l.index.add(e, b.proofs[i])
 	}
-	if len(w.ends)+len(b.ends) > maxEnds {
+	if len(w.ends)+len(b.ends) > l.options.ends {
 		clear(w.ends)
 		w.endsFrom = before
 	}
