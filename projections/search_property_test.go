@@ -41,7 +41,6 @@ func TestSearchIsTheSameEverywhere(t *testing.T) {
 			all = append(all, word)
 		}
 		slices.Sort(all)
-		found := 0
 		fewer(t, target)
 		rapid.Check(t, func(r *rapid.T) {
 			w := newWorld(r)
@@ -55,9 +54,13 @@ func TestSearchIsTheSameEverywhere(t *testing.T) {
 				w.event(f.EventID, f)
 			}
 			require.NoError(r, m.foldBatch(w.facts()))
-			for range 8 {
+			for n := range 8 {
 				var query, terms []string
-				for _, word := range rapid.SliceOfN(rapid.SampledFrom(all), 1, 2).Draw(r, "words") {
+				among := all
+				if n == 0 {
+					among = texts[0] // one that is certain to find something
+				}
+				for _, word := range rapid.SliceOfN(rapid.SampledFrom(among), 1, 2).Draw(r, "words") {
 					// A part of a word in some other spelling of the same letters.
 					runes := []rune(strings.Fields(vocabulary[word])[0])
 					term := string(runes[:rapid.IntRange(1, len(runes)).Draw(r, "length")])
@@ -83,12 +86,13 @@ func TestSearchIsTheSameEverywhere(t *testing.T) {
 					got = append(got, e.ID)
 				}
 				require.Equal(r, want, got, "%q in %q", query, texts)
-				found += len(want)
+				if n == 0 {
+					require.NotEmpty(r, want)
+				}
 			}
 			m.empty(r)
 			require.NoError(r, m.Close())
 		})
-		require.Positive(t, found)
 	})
 }
 
