@@ -76,7 +76,7 @@ var whole = map[sqldb.Kind]string{sqldb.SQLite: "INTEGER", sqldb.PostgreSQL: "bi
 func (s shape) ordered(kind sqldb.Kind) string {
 	from := s.table + unswept[s.name()]
 	if s.table == talliesShape.table {
-		from = "(SELECT kind, name, CAST(sum(n) AS " + whole[kind] + ") AS n FROM (SELECT kind, name, n FROM {tallies} UNION ALL " + rowsOfGone +
+		from = "(SELECT kind, name, CAST(sum(n) AS " + whole[kind] + ") AS n FROM (SELECT kind, name, n FROM {tallies} UNION ALL " + rowsOfGone(tallied) +
 			") AS counted GROUP BY kind, name HAVING sum(n) <> 0) AS counts"
 	}
 	return "SELECT " + strings.Join(s.columns, ", ") + " FROM " + from + " ORDER BY " + strings.Join(s.key(), ", ")

@@ -181,7 +181,7 @@ func (w *writer) eventDeleted(e events.EventDeleted) error {
 	w.changeTags(r.number, tags, nil)
 	w.changeWords(eventScope, r.number, eventWords(r.title, r.location, r.description), nil)
 	w.events.delete(r.id)
-	w.gone.insert(r.id)
+	w.gone.insert(r.id, int64(1))
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -484,6 +485,43 @@ func TestDeletedEventsAreSwept(t *testing.T) {
 		w.follow(t, m)
 		require.Eventually(t, func() bool { return left() == 0 }, patience, 10*time.Millisecond)
 	})
+}
+
+// Rows of a deleted event may be cleared by age while they wait to be swept: they
+// are taken off the counts once all the same.
+func TestClearedWhileSwept(t *testing.T) {
+	for swept := range 4 {
+		t.Run(fmt.Sprint(swept, " slices before"), func(t *testing.T) {
+			onEach(t, func(t *testing.T, w *world) {
+				w.event("e", meeting("e"), guest("e", "ann"))
+				for i := range 2*slice + 1 {
+					n := fmt.Sprint("n", i)
+					w.notification(n, scheduled(n, "e", "ann", dawn), events.NotificationCancelled{NotificationID: n, Reason: events.CancelledByHand})
+				}
+				w.event("e", events.EventDeleted{EventID: "e"})
+				w.pass(time.Second)
+				deleted := len(w.facts())
+				w.add("processor", events.NotificationsCleared{Before: w.now()})
+				m := w.open(t.TempDir())
+				defer m.Close()
+				require.NoError(t, m.foldBatch(w.facts()[:deleted]))
+				for range swept {
+					_, err := m.writer.sweep()
+					require.NoError(t, err)
+				}
+				require.NoError(t, m.foldBatch(w.facts()[deleted:]))
+				for more := true; more; {
+					c, err := m.Counts(bg)
+					require.NoError(t, err)
+					require.Zero(t, c.Participants.Total)
+					require.Zero(t, c.Notifications.Total)
+					require.Zero(t, c.Notifications.ByStatus[cancelled])
+					more, err = m.writer.sweep()
+					require.NoError(t, err)
+				}
+			})
+		})
+	}
 }
 
 func TestTheFilesAreTheirOwnersAlone(t *testing.T) {

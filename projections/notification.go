@@ -146,33 +146,27 @@ const due = "n.status = 'PENDING' AND n.scheduled_time <= ? AND (n.next_attempt_
 func (m *Models) Due(ctx context.Context) (waiting int, oldest time.Time, inFlight int, err error) {
 	now := m.now()
 	err = m.snapshot(ctx, func(tx snapshot) error {
-		// Those of events that are gone are few and soon swept, so they are
-		// taken off rather than looked for in all.
-		var goneDue, goneSending int
-		var since *int64
+		there, err := tx.there(ctx)
+		if err != nil {
+			return err
+		}
 		for _, ask := range []struct {
 			into  *int
 			query string
 			args  []any
 		}{
-			{&waiting, "SELECT count(*) FROM {notifications} n WHERE " + due, []any{now, now}},
-			{&goneDue, "SELECT count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id AND " + due, []any{now, now}},
-			{&inFlight, "SELECT count(*) FROM {notifications} n WHERE n.status = 'SENDING'", nil},
-			{&goneSending, "SELECT count(*) FROM {gone} g CROSS JOIN {notifications} n WHERE n.event_id = g.event_id AND n.status = 'SENDING'", nil},
+			{&waiting, "SELECT count(*) FROM {notifications} n WHERE " + due + there, []any{now, now}},
+			{&inFlight, "SELECT count(*) FROM {notifications} n WHERE n.status = 'SENDING'" + there, nil},
 		} {
 			if err := tx.row(ctx, ask.query, ask.args...).Scan(ask.into); err != nil {
 				return err
 			}
 		}
-		waiting, inFlight = waiting-goneDue, inFlight-goneSending
 		if waiting == 0 {
 			return nil
 		}
-		there := ""
-		if goneDue > 0 {
-			there = " AND n.event_id NOT IN (SELECT event_id FROM {gone})"
-		}
-		err := tx.row(ctx, "SELECT min("+m.db.Greatest("n.scheduled_time", "coalesce(n.next_attempt_time, 0)")+")"+
+		var since *int64
+		err = tx.row(ctx, "SELECT min("+m.db.Greatest("n.scheduled_time", "coalesce(n.next_attempt_time, 0)")+")"+
 			" FROM {notifications} n WHERE "+due+there, now, now).Scan(&since)
 		if err == nil && since != nil {
 			oldest = timeOf(*since)

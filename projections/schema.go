@@ -4,12 +4,13 @@ import "hash/fnv"
 
 // version names the rows that a history folds to. Rows that differ in anything
 // for the same history need another version; a test holds that.
-const version = 6
+const version = 7
 
 // schema is of one generation. Times are microseconds since 1970, optional text
 // is empty when it isn't there, lists of text are JSON. A row belongs to an event
 // that is in events, or it is gone: every query joins on that, so that deleting an
 // event deletes one row and enters its id in gone, whose rows are swept later.
+// tallied is 1 there until the tallies no longer have them.
 //
 // belonged keeps which event each participant was ever on, also when both are
 // gone: a request with an idempotency key is answered again even then.
@@ -57,7 +58,7 @@ CREATE TABLE {event_tags} (
 	event BIGINT NOT NULL,
 	PRIMARY KEY (tag, event)
 ) WITHOUT ROWID;
-CREATE TABLE {gone} (event_id KEY(64) NOT NULL PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE {gone} (event_id KEY(64) NOT NULL PRIMARY KEY, tallied BIGINT NOT NULL) WITHOUT ROWID;
 CREATE TABLE {belonged} (participant_id KEY(64) NOT NULL PRIMARY KEY, event_id KEY(64) NOT NULL) WITHOUT ROWID;
 CREATE TABLE {participants} (
 	id         KEY(64) NOT NULL PRIMARY KEY,
@@ -180,7 +181,7 @@ var (
 	eventsShape = shape{"{events}", 1, []string{"id", "title", "description", "start_time", "end_time", "time_zone", "location",
 		"creator_id", "creator_hash", "capacity", "tags", "status", "participant_count", "revision", "created_at", "updated_at", "number"}, false}
 	tagsShape         = shape{"{event_tags}", 2, []string{"tag", "event"}, false}
-	goneShape         = shape{"{gone}", 1, []string{"event_id"}, false}
+	goneShape         = shape{"{gone}", 1, []string{"event_id", "tallied"}, false}
 	belongedShape     = shape{"{belonged}", 1, []string{"participant_id", "event_id"}, true}
 	participantsShape = shape{"{participants}", 1, []string{"id", "event_id", "registered", "user_id", "user_hash", "name", "email", "phone",
 		"channels", "time_zone", "locale", "response", "status", "line", "opted_out", "revision", "created_at", "updated_at"}, false}

@@ -368,7 +368,8 @@ func (w *writer) notificationsCleared(f fact, e events.NotificationsCleared) err
 		w.tally(byChannel, channel, -n)
 		removed += seen
 		return nil
-	}, "SELECT coalesce(n.status, ''), coalesce(n.channel, ''), count(*), count(e.id) FROM {notifications} n LEFT JOIN {events} e ON e.id = n.event_id"+
+	}, "SELECT coalesce(n.status, ''), coalesce(n.channel, ''), count(coalesce(e.id, g.event_id)), count(e.id) FROM {notifications} n"+
+		" LEFT JOIN {events} e ON e.id = n.event_id LEFT JOIN {gone} g ON g.event_id = n.event_id AND g.tallied = 1"+
 		" WHERE n.final_at < ? GROUP BY 1, 2", before) // expressions, as an index on the status alone would be walked to its end
 	if err != nil {
 		return err

@@ -12,13 +12,17 @@ const slice = 500
 // when nothing is left.
 func (w *writer) sweep() (more bool, err error) {
 	var eventID string
-	err = w.row("SELECT event_id FROM {gone} ORDER BY event_id LIMIT 1").Scan(&eventID)
+	var tallied bool
+	err = w.row("SELECT event_id, tallied FROM {gone} ORDER BY tallied DESC, event_id LIMIT 1").Scan(&eventID, &tallied)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	} else if err != nil {
 		return false, err
 	}
 	return true, w.transact(func() error {
+		if tallied {
+			return w.untally(eventID)
+		}
 		for _, step := range []func(eventID string) (int, error){
 			w.sweepWords, w.sweepNotifications, w.sweepParticipants, w.sweepDepartures,
 		} {
@@ -34,6 +38,22 @@ func (w *writer) sweep() (more bool, err error) {
 	})
 }
 
+// untally takes off the tallies what belongs to an event that is gone.
+func (w *writer) untally(eventID string) error {
+	err := w.rows(func(row scanner) error {
+		var kind, name string
+		var n int
+		err := row.Scan(&kind, &name, &n)
+		w.tally(kind, name, n)
+		return err
+	}, rowsOfGone("g.event_id = ?"), eventID, eventID, eventID, eventID)
+	if err != nil {
+		return err
+	}
+	_, err = w.exec("UPDATE {gone} SET tallied = 0 WHERE event_id = ?", eventID)
+	return err
+}
+
 func (w *writer) sweepWords(eventID string) (int, error) {
 	n, err := w.exec(w.db.DeleteSome("{words}", wordsShape.key(), "scope = ?"), eventID, slice)
 	return int(n), err
@@ -42,13 +62,11 @@ func (w *writer) sweepWords(eventID string) (int, error) {
 func (w *writer) sweepNotifications(eventID string) (int, error) {
 	var ids []any
 	err := w.rows(func(row scanner) error {
-		var id, status, channel string
-		err := row.Scan(&id, &status, &channel)
+		var id string
+		err := row.Scan(&id)
 		ids = append(ids, id)
-		w.tally(byNotificationStatus, status, -1)
-		w.tally(byChannel, channel, -1)
 		return err
-	}, "SELECT id, status, channel FROM {notifications} WHERE event_id = ? LIMIT ?", eventID, slice)
+	}, "SELECT id FROM {notifications} WHERE event_id = ? LIMIT ?", eventID, slice)
 	if err == nil {
 		err = w.deleteBy("{attempts}", "notification_id", ids)
 	}
@@ -61,13 +79,11 @@ func (w *writer) sweepNotifications(eventID string) (int, error) {
 func (w *writer) sweepParticipants(eventID string) (int, error) {
 	var ids []any
 	err := w.rows(func(row scanner) error {
-		var id, status, response string
-		err := row.Scan(&id, &status, &response)
+		var id string
+		err := row.Scan(&id)
 		ids = append(ids, id)
-		w.tally(byStatus, status, -1)
-		w.tally(byResponse, response, -1)
 		return err
-	}, "SELECT id, status, response FROM {participants} WHERE event_id = ? LIMIT ?", eventID, slice)
+	}, "SELECT id FROM {participants} WHERE event_id = ? LIMIT ?", eventID, slice)
 	if err == nil {
 		err = w.deleteBy("{participants}", "id", ids)
 	}
