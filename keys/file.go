@@ -13,6 +13,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/internal/durable"
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 // FileName is the name of the key file in a data folder.
@@ -106,7 +107,7 @@ func connect(path string, existing bool, prepare func(*sqlite.Conn) error) (*sql
 	if err := ensureFile(path, existing); err != nil {
 		return nil, err
 	}
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenPrivateCache)
+	conn, err := sqlite.OpenConn(writeback.URI(path, writeback.VFS()), sqlite.OpenReadWrite|sqlite.OpenPrivateCache|sqlite.OpenURI)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/belltower/belltower/events"
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 // Builder folds the log into a generation beside the live one. It holds the
@@ -87,6 +88,7 @@ const (
 var buildOptions = sqldb.Options{
 	Connections: 1, Together: true, IdleTransaction: 30 * time.Second,
 	Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-131072)", "wal_autocheckpoint(32000)"},
+	VFS:     writeback.VFS(),
 }
 
 func (d *Database) builder(ctx context.Context, number int64, holder string, considerate bool) (_ *Builder, err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belltower/belltower/internal/seal"
 	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 // fileName is the SQLite database in the data folder.
@@ -69,6 +70,7 @@ func (d *Database) connect(ctx context.Context) (err error) {
 	readers := max(4, 2*runtime.GOMAXPROCS(0))
 	d.writing, err = sqldb.Open(ctx, d.target, sqldb.Options{
 		Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-32768)", "wal_autocheckpoint(4000)"},
+		VFS:     writeback.VFS(),
 		Wait:    serverWait, IdleTransaction: idleTransaction, Together: true,
 	})
 	if err != nil {

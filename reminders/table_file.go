@@ -15,6 +15,7 @@ import (
 
 	"github.com/belltower/belltower/internal/seal"
 	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 const schema = `
@@ -91,7 +92,7 @@ func damaged(err error) bool {
 }
 
 func tryTable(path string) (_ *table, err error) {
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenWAL)
+	conn, err := sqlite.OpenConn(writeback.URI(path, writeback.VFS()), sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenWAL|sqlite.OpenURI)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/commands"
 	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 // FileName is the name of the file in a data folder.
@@ -82,7 +83,9 @@ func (s *Store) open(ctx context.Context) (*sqldb.DB, error) {
 		}
 	}
 	// It can be made anew, so it needs no sync of its own.
-	db, err := sqldb.Open(ctx, s.target, sqldb.Options{Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "secure_delete(1)"}})
+	db, err := sqldb.Open(ctx, s.target, sqldb.Options{
+		Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "secure_delete(1)"}, VFS: writeback.VFS(),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 const (
@@ -39,7 +41,7 @@ type checkpointer struct {
 }
 
 func openCheckpointer(path string) (*checkpointer, error) {
-	conn, err := openConn(path, sqlite.OpenReadWrite, "synchronous = FULL", "wal_autocheckpoint = 0")
+	conn, err := openConnAs(writeback.URI(path, writeback.VFS()), path, sqlite.OpenReadWrite|sqlite.OpenURI, "synchronous = FULL", "wal_autocheckpoint = 0")
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 // streamsFormat is the version of streamsSchema.
@@ -92,7 +93,7 @@ func openStreams(path string) (*streamsFile, error) {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return nil, err
 	}
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	conn, err := sqlite.OpenConn(writeback.URI(path, writeback.VFS()), sqlite.OpenReadWrite|sqlite.OpenURI)
 	if err != nil {
 		return nil, err
 	}

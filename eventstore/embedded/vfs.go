@@ -1,14 +1,13 @@
 package embedded
 
 import (
-	"net/url"
-	"path/filepath"
-	"strings"
 	"sync"
 	"unsafe"
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 // SQLite writes each page of a commit to the write-ahead log in two calls, one for
@@ -23,72 +22,45 @@ const vfsName = "belltower-log"
 const mostKept = 1<<17 - 1
 
 // registerVFS makes SQLite know it; false where it can't.
-var registerVFS = sync.OnceValue(func() bool {
-	tls := libc.NewTLS()
-	defer tls.Close()
-	usual := sqlite3.Xsqlite3_vfs_find(tls, 0)
-	name, err := libc.CString(vfsName)
-	if usual == 0 || err != nil {
-		return false
-	}
-	vfs := sqlite3.Xsqlite3_malloc64(tls, uint64(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
-	if vfs == 0 {
-		return false
-	}
-	openUsual = vfsAt(usual).FxOpen
-	*vfsAt(vfs) = *vfsAt(usual)
-	vfsAt(vfs).FzName = name
-	vfsAt(vfs).FxOpen = functionPointer(openFile)
-	return sqlite3.Xsqlite3_vfs_register(tls, vfs, 0) == sqlite3.SQLITE_OK
-})
+var registerVFS = sync.OnceValue(func() bool { return writeback.Register(vfsName, openFile) })
 
 // ofWriter is the name by which the writer opens path.
 func ofWriter(path string) (name string, ok bool) {
 	if !registerVFS() {
 		return path, false
 	}
-	slashed := filepath.ToSlash(path)
-	if !strings.HasPrefix(slashed, "/") {
-		slashed = "/" + slashed
-	}
-	u := url.URL{Scheme: "file", Path: slashed, OmitHost: true, RawQuery: "vfs=" + vfsName}
-	return u.String(), true
+	return writeback.URI(path, vfsName), true
 }
 
-var (
-	openUsual uintptr // the xOpen of the usual VFS
-	walFiles  sync.Map
-)
+var walFiles sync.Map
 
 // walFile is an open file of a write-ahead log. It is used by one goroutine at a time.
 type walFile struct {
 	usual uintptr // its methods without ours
-	own   uintptr // the table that has ours
 	kept  []byte  // written by SQLite and not yet to the file
 	at    int64   // where in the file that belongs
 }
 
 // openFile is an xOpen.
 func openFile(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintptr) int32 {
-	open := *function[func(*libc.TLS, uintptr, uintptr, uintptr, int32, uintptr) int32](&openUsual)
-	rc := open(tls, vfs, name, file, flags, outFlags)
-	if rc != sqlite3.SQLITE_OK || flags&sqlite3.SQLITE_OPEN_WAL == 0 {
+	if flags&sqlite3.SQLITE_OPEN_WAL == 0 {
+		return writeback.OpenFile(tls, vfs, name, file, flags, outFlags)
+	}
+	rc := writeback.OpenUsual(tls, vfs, name, file, flags, outFlags)
+	if rc != sqlite3.SQLITE_OK {
 		return rc
 	}
-	f := &walFile{usual: fileAt(file).FpMethods}
-	if f.own = sqlite3.Xsqlite3_malloc64(tls, uint64(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{}))); f.own == 0 {
-		return rc // it works without, too
+	usual, ok := writeback.Replace(tls, file, func(m *writeback.Methods) {
+		m.FxClose = writeback.FunctionPointer(closeWAL)
+		m.FxRead = writeback.FunctionPointer(readWALFile)
+		m.FxWrite = writeback.FunctionPointer(writeWAL)
+		m.FxTruncate = writeback.FunctionPointer(truncateWAL)
+		m.FxSync = writeback.FunctionPointer(syncWAL)
+		m.FxFileSize = writeback.FunctionPointer(sizeOfWAL)
+	})
+	if ok { // it works without, too
+		walFiles.Store(file, &walFile{usual: usual})
 	}
-	m := methodsAt(f.own)
-	*m = *methodsAt(f.usual)
-	m.FxClose = functionPointer(closeWAL)
-	m.FxRead = functionPointer(readWALFile)
-	m.FxWrite = functionPointer(writeWAL)
-	m.FxTruncate = functionPointer(truncateWAL)
-	m.FxSync = functionPointer(syncWAL)
-	m.FxFileSize = functionPointer(sizeOfWAL)
-	walFiles.Store(file, f)
-	fileAt(file).FpMethods = f.own
 	return rc
 }
 
@@ -109,7 +81,7 @@ func (f *walFile) flush(tls *libc.TLS, file uintptr) int32 {
 }
 
 func (f *walFile) write(tls *libc.TLS, file, from uintptr, n int32, at int64) int32 {
-	write := *function[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](&methodsAt(f.usual).FxWrite)
+	write := *writeback.Function[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](&writeback.MethodsAt(f.usual).FxWrite)
 	return write(tls, file, from, n, at)
 }
 
@@ -124,7 +96,7 @@ func writeWAL(tls *libc.TLS, file, from uintptr, n int32, at int64) int32 {
 	if int(n) > mostKept {
 		return f.write(tls, file, from, n, at)
 	}
-	f.kept = append(f.kept, unsafe.Slice((*byte)(pointer(from)), n)...) //nolint:gosec // SQLite says that so many are there
+	f.kept = append(f.kept, unsafe.Slice((*byte)(writeback.Pointer(from)), n)...) //nolint:gosec // SQLite says that so many are there
 	return sqlite3.SQLITE_OK
 }
 
@@ -134,7 +106,7 @@ func syncWAL(tls *libc.TLS, file uintptr, flags int32) int32 {
 		return rc
 	}
 	f.at = -1 // what comes next is no part of this
-	sync := *function[func(*libc.TLS, uintptr, int32) int32](&methodsAt(f.usual).FxSync)
+	sync := *writeback.Function[func(*libc.TLS, uintptr, int32) int32](&writeback.MethodsAt(f.usual).FxSync)
 	return sync(tls, file, flags)
 }
 
@@ -143,7 +115,7 @@ func readWALFile(tls *libc.TLS, file, to uintptr, n int32, at int64) int32 {
 	if rc := f.flush(tls, file); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
-	read := *function[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](&methodsAt(f.usual).FxRead)
+	read := *writeback.Function[func(*libc.TLS, uintptr, uintptr, int32, int64) int32](&writeback.MethodsAt(f.usual).FxRead)
 	return read(tls, file, to, n, at)
 }
 
@@ -152,7 +124,7 @@ func truncateWAL(tls *libc.TLS, file uintptr, size int64) int32 {
 	if rc := f.flush(tls, file); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
-	truncate := *function[func(*libc.TLS, uintptr, int64) int32](&methodsAt(f.usual).FxTruncate)
+	truncate := *writeback.Function[func(*libc.TLS, uintptr, int64) int32](&writeback.MethodsAt(f.usual).FxTruncate)
 	return truncate(tls, file, size)
 }
 
@@ -161,7 +133,7 @@ func sizeOfWAL(tls *libc.TLS, file, size uintptr) int32 {
 	if rc := f.flush(tls, file); rc != sqlite3.SQLITE_OK {
 		return rc
 	}
-	sizeOf := *function[func(*libc.TLS, uintptr, uintptr) int32](&methodsAt(f.usual).FxFileSize)
+	sizeOf := *writeback.Function[func(*libc.TLS, uintptr, uintptr) int32](&writeback.MethodsAt(f.usual).FxFileSize)
 	return sizeOf(tls, file, size)
 }
 
@@ -169,23 +141,7 @@ func sizeOfWAL(tls *libc.TLS, file, size uintptr) int32 {
 func closeWAL(tls *libc.TLS, file uintptr) int32 {
 	f := walFileOf(file)
 	walFiles.Delete(file)
-	fileAt(file).FpMethods = f.usual
-	sqlite3.Xsqlite3_free(tls, f.own)
-	closeFile := *function[func(*libc.TLS, uintptr) int32](&methodsAt(f.usual).FxClose)
+	writeback.Restore(tls, file, f.usual)
+	closeFile := *writeback.Function[func(*libc.TLS, uintptr) int32](&writeback.MethodsAt(f.usual).FxClose)
 	return closeFile(tls, file)
 }
-
-func vfsAt(p uintptr) *sqlite3.Tsqlite3_vfs   { return (*sqlite3.Tsqlite3_vfs)(pointer(p)) }
-func fileAt(p uintptr) *sqlite3.Tsqlite3_file { return (*sqlite3.Tsqlite3_file)(pointer(p)) }
-func methodsAt(p uintptr) *sqlite3.Tsqlite3_io_methods {
-	return (*sqlite3.Tsqlite3_io_methods)(pointer(p))
-}
-
-// pointer is to memory of SQLite, which Go's collector neither knows nor moves.
-func pointer(p uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) } //nolint:gosec // as said
-
-// functionPointer is f, declared in this package and no closure, as SQLite's Go form has it.
-func functionPointer[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) } //nolint:gosec // a func is a pointer
-
-// function is the function that a function pointer of SQLite's Go form is to.
-func function[F any](p *uintptr) *F { return (*F)(unsafe.Pointer(p)) } //nolint:gosec // a func is a pointer

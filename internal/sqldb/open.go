@@ -35,6 +35,8 @@ type Options struct {
 	Together bool
 	// Pragmas are SQLite's, such as journal_mode(WAL).
 	Pragmas []string
+	// VFS is SQLite's way to files, by name; empty: its own.
+	VFS string
 	// Wait is how long a server that can't be reached is waited for.
 	Wait time.Duration
 	// IdleTransaction ends a session that leaves a transaction open so long, on
@@ -89,6 +91,9 @@ func openSQLite(ctx context.Context, t Target, o Options) (*DB, error) {
 		return nil, errors.New("no file is named")
 	}
 	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, o.Pragmas...)}
+	if o.VFS != "" {
+		query.Set("vfs", o.VFS)
+	}
 	if o.ReadOnly {
 		query.Set("mode", "ro")
 		if _, err := os.Stat(t.path + "-wal"); errors.Is(err, os.ErrNotExist) { // nobody has it open
