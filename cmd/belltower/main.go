@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	_ "time/tzdata" // so that time zones are known on a machine without them
@@ -29,12 +30,30 @@ const (
 // little: most of it stands in databases. Setting GOGC goes before it.
 const gcPercent = 200
 
+// On few processors goroutines run on more threads than there are processors, four for
+// each, up to mostThreads: the system then shares the processors out among them every few
+// milliseconds, and lets a request that has just come go first, where Go's own scheduler
+// has it wait for all that are ready before. Setting GOMAXPROCS goes before it. Where a
+// container may use less than the machine has, it stays as it is: more
+// threads would use that up at once, and wait for the next period.
+const mostThreads = 8
+
+func threads(processors, allowed int) int {
+	if allowed != processors {
+		return allowed
+	}
+	return max(processors, min(4*processors, mostThreads))
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// Who asks a second time doesn't want to wait for the end in order.
 	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(threads(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
 	}
 	code := run(ctx, os.Args[1:], os.Environ(), output{os.Stdout, os.Stderr})
 	stop()
