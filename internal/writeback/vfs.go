@@ -37,11 +37,13 @@ func URI(path, vfs string) string {
 	if vfs == "" {
 		return path
 	}
-	slashed := filepath.ToSlash(path)
-	if !strings.HasPrefix(slashed, "/") {
-		slashed = "/" + slashed
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: url.Values{"vfs": {vfs}}.Encode()}
+	switch {
+	case !filepath.IsAbs(path):
+		u.Opaque = u.EscapedPath()
+	case !strings.HasPrefix(u.Path, "/"): // behind the name of a volume
+		u.Path = "/" + u.Path
 	}
-	u := url.URL{Scheme: "file", Path: slashed, OmitHost: true, RawQuery: url.Values{"vfs": {vfs}}.Encode()}
 	return u.String()
 }
 
