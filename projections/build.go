@@ -85,10 +85,12 @@ const (
 // writes to a file stays in memory, and the write-ahead log is moved rarely; and
 // between two statements to a server some thousand facts are folded, for which a
 // busy machine needs its time.
-var buildOptions = sqldb.Options{
-	Connections: 1, Together: true, IdleTransaction: 30 * time.Second,
-	Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-131072)", "wal_autocheckpoint(32000)"},
-	VFS:     writeback.VFS(),
+func buildOptions() sqldb.Options {
+	return sqldb.Options{
+		Connections: 1, Together: true, IdleTransaction: 30 * time.Second,
+		Pragmas: []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-131072)", "wal_autocheckpoint(32000)"},
+		VFS:     writeback.VFS(),
+	}
 }
 
 func (d *Database) builder(ctx context.Context, number int64, holder string, considerate bool) (_ *Builder, err error) {
@@ -102,7 +104,7 @@ func (d *Database) builder(ctx context.Context, number int64, holder string, con
 	if considerate {
 		b.most = mostBuiltConsiderate
 	} else {
-		if b.own, err = sqldb.Open(ctx, d.target, buildOptions); err != nil {
+		if b.own, err = sqldb.Open(ctx, d.target, buildOptions()); err != nil {
 			return nil, err
 		}
 		db = b.own
