@@ -134,7 +134,7 @@ func (s *Service) Keyed(ctx context.Context, key string, want int, method, path 
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if answer.StatusCode != want {
-		return fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, said)
+		return fmt.Errorf("%s %s: %w: %s", method, path, &StatusError{answer.StatusCode}, said)
 	}
 	switch into := into.(type) {
 	case *[]byte:
@@ -145,6 +145,21 @@ func (s *Service) Keyed(ctx context.Context, key string, want int, method, path 
 		}
 	}
 	return nil
+}
+
+// StatusError is an answer with another status than expected.
+type StatusError struct{ Status int }
+
+func (e *StatusError) Error() string { return fmt.Sprint(e.Status, " ", http.StatusText(e.Status)) }
+
+// Shown is an Ask for what was just made, which the read models may not show yet: then ok is false.
+func (s *Service) Shown(ctx context.Context, path string, into any) (ok bool, err error) {
+	err = s.Ask(ctx, http.StatusOK, http.MethodGet, path, nil, into)
+	var other *StatusError
+	if errors.As(err, &other) && other.Status == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Ready tells whether the read models have caught up with the log.

@@ -3,7 +3,6 @@ package suites
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/belltower/belltower/bench/internal/lab"
@@ -103,7 +102,7 @@ func (r *restarting) oneMore(ctx context.Context) (due time.Time, err error) {
 			Items []ours.Notification `json:"items"`
 		}
 		if err := s.Until(ctx, 5*time.Millisecond, func() (bool, error) {
-			err := s.Ask(ctx, http.StatusOK, "GET", "/v1/events/"+event+"/notifications", nil, &planned)
+			_, err := s.Shown(ctx, "/v1/events/"+event+"/notifications", &planned)
 			return len(planned.Items) > 0 || time.Until(start) < time.Hour, err
 		}); err != nil {
 			return due, fmt.Errorf("plan one more: %w", err)
