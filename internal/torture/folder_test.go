@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -69,21 +70,41 @@ func (v *service) caughtUp(t *testing.T) {
 func (v *service) swept(t *testing.T, folder string) {
 	v.caughtUp(t)
 	until(t, v, "deleted events are swept", func() bool {
-		return empty(t, filepath.Join(folder, "read.db"), "g1_gone") && empty(t, filepath.Join(folder, "planner.db"), "work")
+		return empty(t, filepath.Join(folder, "read.db"), "gone") && empty(t, filepath.Join(folder, "planner.db"), "work")
 	})
 }
 
-// empty tells whether a table has no rows.
+// empty tells whether a table is there and has no rows.
 func empty(t *testing.T, path, table string) bool {
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadOnly)
 	require.NoError(t, err)
 	defer conn.Close()
-	stmt, err := conn.Prepare("SELECT count(*) FROM " + table)
+	name := tables(t, conn)[table]
+	if name == "" {
+		return false
+	}
+	stmt, err := conn.Prepare("SELECT count(*) FROM " + name)
 	require.NoError(t, err)
 	n, err := sqlitex.ResultInt64(stmt)
 	require.NoError(t, err)
 	return n == 0
 }
+
+// tables are the names in the file of its tables, by what they are called without the
+// number of their generation: it is another one where the first couldn't be built.
+func tables(t *testing.T, conn *sqlite.Conn) map[string]string {
+	names := map[string]string{}
+	require.NoError(t, sqlitex.Execute(conn, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY length(name), name", &sqlitex.ExecOptions{
+		ResultFunc: func(row *sqlite.Stmt) error {
+			name := row.ColumnText(0)
+			names[generation.ReplaceAllString(name, "")] = name // the last generation's
+			return nil
+		},
+	}))
+	return names
+}
+
+var generation = regexp.MustCompile(`^g\d+_`)
 
 func first(of []string) []string { return of[:min(3, len(of))] }
 
@@ -92,19 +113,13 @@ func rows(t *testing.T, path string) map[string][]string {
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadOnly)
 	require.NoError(t, err)
 	defer conn.Close()
-	var tables []string
-	require.NoError(t, sqlitex.Execute(conn, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name", &sqlitex.ExecOptions{
-		ResultFunc: func(row *sqlite.Stmt) error {
-			if name := row.ColumnText(0); name != "g1_checkpoint" && name != "generations" && name != "meta" && !strings.HasPrefix(name, "sqlite_") {
-				tables = append(tables, name)
-			}
-			return nil
-		},
-	}))
 	all := map[string][]string{}
-	for _, table := range tables {
+	for table, name := range tables(t, conn) {
+		if table == "checkpoint" || table == "generations" || table == "meta" || strings.HasPrefix(table, "sqlite_") {
+			continue
+		}
 		lines := []string{}
-		require.NoError(t, sqlitex.Execute(conn, "SELECT * FROM "+table, &sqlitex.ExecOptions{
+		require.NoError(t, sqlitex.Execute(conn, "SELECT * FROM "+name, &sqlitex.ExecOptions{
 			ResultFunc: func(row *sqlite.Stmt) error {
 				var line []string
 				for i := range row.ColumnCount() {

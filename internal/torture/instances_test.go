@@ -462,7 +462,7 @@ func (s *sharing) compare() {
 	v := newProvider(t).launch(t, s.launched(anew))
 	require.True(t, v.up(t), "it ended by itself\n%s", v.logged())
 	v.ready(t)
-	until(t, v, "deleted events are swept", func() bool { return len(rows(t, filepath.Join(anew, "read.db"))["g1_gone"]) == 0 })
+	until(t, v, "deleted events are swept", func() bool { return len(rows(t, filepath.Join(anew, "read.db"))["gone"]) == 0 })
 	v.finish(t)
 	require.Empty(t, v.out.messages(t), "building anew sends nothing")
 	want := rows(t, filepath.Join(anew, "read.db"))
