@@ -46,22 +46,14 @@ func openFile(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uint
 	if flags&sqlite3.SQLITE_OPEN_WAL == 0 {
 		return writeback.OpenFile(tls, vfs, name, file, flags, outFlags)
 	}
-	rc := writeback.OpenUsual(tls, vfs, name, file, flags, outFlags)
-	if rc != sqlite3.SQLITE_OK {
-		return rc
-	}
-	usual, ok := writeback.Replace(tls, file, func(m *writeback.Methods) {
+	return writeback.OpenChanged(tls, vfs, name, file, flags, outFlags, func(m *writeback.Methods) {
 		m.FxClose = writeback.FunctionPointer(closeWAL)
 		m.FxRead = writeback.FunctionPointer(readWALFile)
 		m.FxWrite = writeback.FunctionPointer(writeWAL)
 		m.FxTruncate = writeback.FunctionPointer(truncateWAL)
 		m.FxSync = writeback.FunctionPointer(syncWAL)
 		m.FxFileSize = writeback.FunctionPointer(sizeOfWAL)
-	})
-	if ok { // it works without, too
-		walFiles.Store(file, &walFile{usual: usual})
-	}
-	return rc
+	}, func(usual uintptr) { walFiles.Store(file, &walFile{usual: usual}) })
 }
 
 func walFileOf(file uintptr) *walFile {

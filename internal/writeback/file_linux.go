@@ -34,19 +34,14 @@ type extent struct{ from, to int64 }
 
 // OpenFile is an xOpen: databases and write-ahead logs are written evenly.
 func OpenFile(tls *libc.TLS, vfs, name, at uintptr, flags int32, outFlags uintptr) int32 {
-	rc := OpenUsual(tls, vfs, name, at, flags, outFlags)
-	if rc != sqlite3.SQLITE_OK || flags&(sqlite3.SQLITE_OPEN_MAIN_DB|sqlite3.SQLITE_OPEN_WAL) == 0 {
-		return rc
+	if flags&(sqlite3.SQLITE_OPEN_MAIN_DB|sqlite3.SQLITE_OPEN_WAL) == 0 {
+		return OpenUsual(tls, vfs, name, at, flags, outFlags)
 	}
-	usual, ok := Replace(tls, at, func(m *Methods) {
+	return OpenChanged(tls, vfs, name, at, flags, outFlags, func(m *Methods) {
 		m.FxClose = FunctionPointer(closeFile)
 		m.FxWrite = FunctionPointer(writeFile)
 		m.FxSync = FunctionPointer(syncFile)
-	})
-	if ok { // it works without, too
-		openFiles.Store(at, &file{usual: usual})
-	}
-	return rc
+	}, func(usual uintptr) { openFiles.Store(at, &file{usual: usual}) })
 }
 
 func fileOf(at uintptr) *file {

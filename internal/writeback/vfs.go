@@ -82,21 +82,27 @@ func OpenUsual(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uin
 // Methods are those of an open file.
 type Methods = sqlite3.Tsqlite3_io_methods
 
-// Replace gives an open file methods that are its own but for what change sets; false
-// where there is no memory for them. Usual are those that it had, and Restore gives them back.
-func Replace(tls *libc.TLS, file uintptr, change func(*Methods)) (usual uintptr, ok bool) {
+// OpenChanged is OpenUsual, and gives the file methods that are the usual ones but for
+// what change sets. Before any of them is called, opened is told of the usual ones, which
+// Restore gives back. Where there is no memory for them the file works as usual.
+func OpenChanged(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintptr, change func(*Methods), opened func(usual uintptr)) int32 {
+	rc := OpenUsual(tls, vfs, name, file, flags, outFlags)
+	if rc != sqlite3.SQLITE_OK {
+		return rc
+	}
 	own := sqlite3.Xsqlite3_malloc64(tls, uint64(unsafe.Sizeof(Methods{})))
 	if own == 0 {
-		return 0, false
+		return rc
 	}
-	usual = fileAt(file).FpMethods
+	usual := fileAt(file).FpMethods
 	*MethodsAt(own) = *MethodsAt(usual)
 	change(MethodsAt(own))
+	opened(usual)
 	fileAt(file).FpMethods = own
-	return usual, true
+	return rc
 }
 
-// Restore undoes Replace, before the file is closed.
+// Restore undoes what OpenChanged has done, before the file is closed.
 func Restore(tls *libc.TLS, file, usual uintptr) {
 	own := fileAt(file).FpMethods
 	fileAt(file).FpMethods = usual
@@ -105,7 +111,7 @@ func Restore(tls *libc.TLS, file, usual uintptr) {
 
 func fileAt(p uintptr) *sqlite3.Tsqlite3_file { return (*sqlite3.Tsqlite3_file)(Pointer(p)) }
 
-// MethodsAt are the methods at an address that Replace has given.
+// MethodsAt are the methods at an address that OpenChanged has given.
 func MethodsAt(p uintptr) *Methods { return (*Methods)(Pointer(p)) }
 
 // Pointer is to memory of SQLite, which Go's collector neither knows nor moves.
