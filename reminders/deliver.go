@@ -18,6 +18,9 @@ const (
 	maxLookAge = 100 * time.Millisecond
 	// maxLooks bounds the looks of one attempt.
 	maxLooks = 10
+	// maxReadTime is how long a store that others append to may take to tell an
+	// event's end. It is as long as a change waits for a hand-over.
+	maxReadTime = time.Second
 	// hangGrace is how long a channel may take to come back once its time is over.
 	hangGrace = time.Second
 	// firstPause is before the first repetition of what the log did not take.

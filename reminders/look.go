@@ -23,15 +23,22 @@ type rendered struct {
 
 // look is a look at an event's stream.
 type look struct {
-	began time.Time // before the stream was read to its end
-	at    time.Time // when that had been read
+	began  time.Time // before the stream was read to its end
+	at     time.Time // when that had been read
+	shared bool      // others append to the stream, too: it is known as it was at some time between the two
 }
 
-// fresh tells whether a provider may be called at now by what was seen. A
-// machine that slept has gone on by the clock on the wall alone.
+// fresh tells whether a provider may be called at now by what was seen. A process
+// that was suspended may have had the store's answer for a long time before it read it.
 func (l look) fresh(now time.Time) bool {
-	age := now.Sub(l.at)
-	return age >= 0 && max(age, now.Round(0).Sub(l.at.Round(0))) <= maxLookAge
+	return within(l.at, now, maxLookAge) && (!l.shared || within(l.began, now, maxReadTime+maxLookAge))
+}
+
+// within tells whether now is at most d after t. A machine that slept has gone on by
+// the clock on the wall alone.
+func within(t, now time.Time, d time.Duration) bool {
+	age := now.Sub(t)
+	return age >= 0 && max(age, now.Round(0).Sub(t.Round(0))) <= d
 }
 
 // look reads the event's stream at its end and renders what is wanted there. An
@@ -79,7 +86,7 @@ func (s *sender) look(ctx context.Context, c *carrier, n aggregates.Notification
 		return rendered{}, "", err
 	}
 	message.OptOut = s.optOut(n.EventID, n.ParticipantID)
-	message.look = look{began, now.at}
+	message.look = look{began, now.at, !s.store.Exclusive()}
 	return message, "", nil
 }
 

@@ -1,6 +1,7 @@
 package reminders
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/belltower/belltower/aggregates"
 	"github.com/belltower/belltower/channels"
 	"github.com/belltower/belltower/commands"
+	"github.com/belltower/belltower/eventstore"
 )
 
 // heldUp is a channel before which an attempt is held up once, after its look.
@@ -59,6 +61,67 @@ func TestLookThatHasBecomeOld(t *testing.T) {
 				w.tune = func(all []channels.Registration) {
 					held.scripted = w.email
 					all[0].Channel = held
+				}
+			})
+		})
+	}
+}
+
+// elsewhere is a store of several instances, whose answer to the look after a claim
+// stays unread for a while.
+type elsewhere struct {
+	eventstore.Store
+	unread  func()
+	claimed atomic.Bool
+}
+
+func (*elsewhere) Exclusive() bool { return false }
+
+func (e *elsewhere) Append(ctx context.Context, stream string, expected int64, records []eventstore.NewRecord) (eventstore.Position, error) {
+	e.claimed.Store(records[0].Type == "SendingStarted")
+	return e.Store.Append(ctx, stream, expected, records)
+}
+
+func (e *elsewhere) ReadStream(ctx context.Context, stream string, from int64, limit int) ([]eventstore.Record, error) {
+	records, err := e.Store.ReadStream(ctx, stream, from, limit)
+	if stream == commands.EventStream(eventID) && e.claimed.CompareAndSwap(true, false) {
+		e.unread()
+	}
+	return records, err
+}
+
+// An instance that is suspended behind the store's answer knows only what was so before.
+func TestLookWhoseAnswerWasReadLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		late   time.Duration
+		looks  int
+		sent   int
+		status aggregates.NotificationStatus
+	}{
+		"suspended":  {9 * time.Second, 1, 0, aggregates.NotificationCancelled},
+		"a slow one": {maxReadTime, 1, 1, aggregates.NotificationSent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			suspended := &elsewhere{}
+			inWorld(t, func(t *testing.T, w *world) {
+				another := commands.NewHandler(commands.Options{Store: suspended.Store, Keys: w.ring, Now: w.now, PhoneRegion: "DE"})
+				defer another.Close()
+				looks := 0
+				suspended.unread = func() {
+					looks++
+					_, err := commands.Do(t.Context(), another, commands.CancelEvent{EventID: eventID}, caller, nothing[*aggregates.Event])
+					require.NoError(t, err)
+					time.Sleep(c.late)
+				}
+				w.reminded()
+				at(time.Hour + time.Minute)
+				require.Equal(t, c.looks, looks)
+				require.Len(t, w.email.deliveries(), c.sent)
+				require.Equal(t, c.status, w.only().Status)
+			}, func(w *world) {
+				w.wrap = func(s eventstore.Store) eventstore.Store {
+					suspended.Store = s
+					return suspended
 				}
 			})
 		})

@@ -96,6 +96,12 @@ var faults = []fault{
 		[][]string{{"reminders", "^TestEveryRowOfTheStateTable$"}},
 	},
 	{
+		"a look is as new as when its answer was read", "reminders/look.go",
+		"(!l.shared ||",
+		"(true ||",
+		[][]string{{"reminders", "^TestLookWhoseAnswerWasReadLate$"}},
+	},
+	{
 		"a change doesn't wait for messages on their way", "commands/do.go",
 		"		settle(ctx, job.waitFor)",
 		"		settle(ctx, nil)",
