@@ -40,6 +40,7 @@ type browserServices struct {
 	registered map[string]registration // by token
 	connected  []net.Conn
 	calls      []*http.Request // of the push service
+	unseen     []byte          // the message that was pushed last
 }
 
 // registration is what a browser has registered a subscription as.
@@ -140,10 +141,26 @@ func (b *browserServices) push(r *http.Request, token string, body []byte) int {
 	}
 	text(9, rand.Text())
 	m = protowire.AppendBytes(protowire.AppendTag(m, 21, protowire.BytesType), body)
-	if len(b.connected) == 0 || frame(b.connected[len(b.connected)-1], mcsData, m) != nil {
+	b.unseen = m
+	if !b.deliver() {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusCreated
+}
+
+// again delivers the last message once more, as a push service does with what a
+// browser hasn't confirmed: one that is just starting may drop it.
+func (b *browserServices) again() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.unseen != nil {
+		b.deliver()
+	}
+}
+
+// deliver hands the last message to the browser. b.mu is held.
+func (b *browserServices) deliver() bool {
+	return len(b.connected) > 0 && frame(b.connected[len(b.connected)-1], mcsData, b.unseen) == nil
 }
 
 // Tags of MCS's messages, and its version.

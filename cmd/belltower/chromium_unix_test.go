@@ -229,6 +229,16 @@ func (b tab) try(expression string) (any, error) {
 	return got.Result.Value, nil
 }
 
+// reload loads the page again. What is shown next is no longer the old one's.
+func (b tab) reload() {
+	b.t.Helper()
+	b.run(`window.old = true; location.reload()`)
+	until(b.t, "the page is loaded again", func() bool {
+		anew, err := b.try(`window.old === undefined && document.readyState === "complete"`)
+		return err == nil && anew == true
+	})
+}
+
 // shows waits until the page says something. A page that is being loaded can't
 // be asked.
 func (b tab) shows(words string) {
