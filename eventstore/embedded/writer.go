@@ -12,6 +12,7 @@ import (
 	"zombiezen.com/go/sqlite"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/writeback"
 )
 
 // writer is the only connection that inserts. It is used by one goroutine, and
@@ -44,11 +45,7 @@ var writerPragmas = []string{
 }
 
 func openWriter(path string) (*writer, error) {
-	name, flags := path, sqlite.OpenReadWrite
-	if uri, ok := ofWriter(path); ok {
-		name, flags = uri, flags|sqlite.OpenURI
-	}
-	conn, err := openConnAs(name, path, flags, writerPragmas...)
+	conn, err := openConnAs(writeback.URI(path, writeback.LogVFS()), path, sqlite.OpenReadWrite|sqlite.OpenURI, writerPragmas...)
 	if err != nil {
 		return nil, err
 	}

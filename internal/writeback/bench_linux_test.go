@@ -19,7 +19,7 @@ import (
 func BenchmarkSyncBeside(b *testing.B) {
 	for _, vfs := range []string{"unix", VFS()} {
 		b.Run(vfs, func(b *testing.B) {
-			db := open(b, vfs, 1000)
+			db := openDB(b, vfs, 1000)
 			log, err := os.Create(filepath.Join(b.TempDir(), "log"))
 			require.NoError(b, err)
 			_, err = log.Write(make([]byte, 8<<20))

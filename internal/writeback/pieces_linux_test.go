@@ -1,10 +1,7 @@
 package writeback
 
 import (
-	"database/sql"
 	"fmt"
-	"net/url"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -49,30 +46,10 @@ func (r *recorded) all() []call {
 
 func really(c call) error { return unix.SyncFileRange(c.fd, c.from, c.to-c.from, c.flags) }
 
-// open is a database that is checkpointed when so many pages are in its log; 0: by hand.
-func open(t testing.TB, vfs string, checkpoint int) *sql.DB {
-	t.Helper()
-	query := url.Values{"vfs": {vfs}, "_pragma": {"journal_mode(WAL)", "synchronous(NORMAL)", fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint)}}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.Join(t.TempDir(), "a.db"), RawQuery: query.Encode()}
-	db, err := sql.Open("sqlite", u.String())
-	require.NoError(t, err)
-	db.SetMaxOpenConns(1)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	_, err = db.Exec("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)")
-	require.NoError(t, err)
-	return db
-}
-
-func fill(db *sql.DB, from, rows int) error {
-	_, err := db.Exec("WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?)"+
-		" INSERT INTO t SELECT i, zeroblob(1000) FROM n", from, from+rows)
-	return err
-}
-
 func TestPiecesAreBegunAsTheyAreWritten(t *testing.T) {
 	require.NotEmpty(t, VFS())
 	r := record(t, really)
-	db := open(t, VFS(), 0)
+	db := openDB(t, VFS(), 0)
 	require.NoError(t, fill(db, 0, 1000))
 
 	const mega = 1 << 20
@@ -112,7 +89,7 @@ func TestWhatCantBeWrittenIsTold(t *testing.T) {
 		}
 		return really(c)
 	})
-	db := open(t, VFS(), 0)
+	db := openDB(t, VFS(), 0)
 	require.NoError(t, fill(db, 0, 1000))
 	broken = true
 	require.ErrorContains(t, fill(db, 1000, 1000), "disk I/O error")
@@ -133,7 +110,7 @@ func TestFileSystemsThatCantAreLeftAlone(t *testing.T) {
 	for _, why := range []error{unix.ENOSYS, unix.EINVAL, unix.ESPIPE, unix.EPERM} {
 		t.Run(fmt.Sprint(why), func(t *testing.T) {
 			r := record(t, func(call) error { return why })
-			db := open(t, VFS(), 0)
+			db := openDB(t, VFS(), 0)
 			require.NoError(t, fill(db, 0, 1000))
 			require.Len(t, r.all(), 1)
 		})
@@ -148,7 +125,7 @@ func TestInterruptedCallsAreMadeAgain(t *testing.T) {
 		}
 		return really(c)
 	})
-	require.NoError(t, fill(open(t, VFS(), 0), 0, 1000))
+	require.NoError(t, fill(openDB(t, VFS(), 0), 0, 1000))
 	calls := r.all()
 	require.Equal(t, calls[0], calls[1])
 }
