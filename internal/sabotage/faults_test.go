@@ -96,6 +96,12 @@ var faults = []fault{
 		[][]string{{"reminders", "^TestEveryRowOfTheStateTable$"}},
 	},
 	{
+		"a commit without its last page", "internal/writeback/log.go",
+		"	if last {\n",
+		"	if last && len(l.kept) > 2*beforePage+8192 {\n",
+		[][]string{{"internal/writeback", "^TestCommitsOfAllSizes$|^TestWhatIsCommittedIsInTheFile$"}},
+	},
+	{
 		"a look is as new as when its answer was read", "reminders/look.go",
 		"(!l.shared ||",
 		"(true ||",
