@@ -13,6 +13,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/internal/durable"
+	"github.com/belltower/belltower/internal/sqlitetx"
 	"github.com/belltower/belltower/internal/writeback"
 )
 
@@ -221,7 +222,11 @@ func fileSecret(conn *sqlite.Conn) (secret []byte, err error) {
 		return nil, err
 	}
 	stored := make([]byte, sealedSecretSize+1)
-	n, err := sqlitex.ResultBytes(conn.Prep("SELECT secret FROM meta"), stored)
+	statement, err := conn.Prepare("SELECT secret FROM meta")
+	if err != nil {
+		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	n, err := sqlitex.ResultBytes(statement, stored)
 	if err == nil {
 		secret, err = checkSecret(stored[:n])
 	}
@@ -231,25 +236,22 @@ func fileSecret(conn *sqlite.Conn) (secret []byte, err error) {
 	return secret, nil
 }
 
-func create(conn *sqlite.Conn) (err error) {
-	commit, err := sqlitex.ImmediateTransaction(conn)
-	if err != nil {
-		return err
-	}
-	defer commit(&err)
-	// Another process may have come first.
-	if id, err := resultInt(conn, "PRAGMA application_id"); err != nil || id != 0 {
-		return err
-	}
-	if err := sqlitex.ExecuteScript(conn, schema, nil); err != nil {
-		return err
-	}
-	err = sqlitex.Execute(conn, "INSERT INTO meta (id, format, secret) VALUES (1, ?, ?)",
-		&sqlitex.ExecOptions{Args: []any{format, newSecret()}})
-	if err != nil {
-		return err
-	}
-	return sqlitex.ExecuteTransient(conn, fmt.Sprintf("PRAGMA application_id = %d", applicationID), nil)
+func create(conn *sqlite.Conn) error {
+	return sqlitetx.Immediate(conn, func() error {
+		// Another process may have come first.
+		if id, err := resultInt(conn, "PRAGMA application_id"); err != nil || id != 0 {
+			return err
+		}
+		if err := sqlitetx.Script(conn, schema); err != nil {
+			return err
+		}
+		err := sqlitex.Execute(conn, "INSERT INTO meta (id, format, secret) VALUES (1, ?, ?)",
+			&sqlitex.ExecOptions{Args: []any{format, newSecret()}})
+		if err != nil {
+			return err
+		}
+		return sqlitex.ExecuteTransient(conn, fmt.Sprintf("PRAGMA application_id = %d", applicationID), nil)
+	})
 }
 
 func resultInt(conn *sqlite.Conn, query string) (n int64, err error) {

@@ -13,6 +13,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/sqlitetx"
 )
 
 var (
@@ -291,16 +292,13 @@ func (m *moving) slices(do func([]numbered) error) error {
 }
 
 // mark keeps everybody out of the file from now on.
-func (m *moving) mark() (err error) {
-	commit, err := sqlitex.ImmediateTransaction(m.from)
-	if err != nil {
-		return err
-	}
-	defer commit(&err)
-	if err := sqlitex.ExecuteTransient(m.from, markSchema, nil); err != nil {
-		return err
-	}
-	return sqlitex.ExecuteTransient(m.from, "INSERT INTO moved (id, place, done) VALUES (1, ?, 0)", &sqlitex.ExecOptions{Args: []any{m.place}})
+func (m *moving) mark() error {
+	return sqlitetx.Immediate(m.from, func() error {
+		if err := sqlitex.ExecuteTransient(m.from, markSchema, nil); err != nil {
+			return err
+		}
+		return sqlitex.ExecuteTransient(m.from, "INSERT INTO moved (id, place, done) VALUES (1, ?, 0)", &sqlitex.ExecOptions{Args: []any{m.place}})
+	})
 }
 
 // unmark gives the file back.
@@ -312,18 +310,10 @@ func (m *moving) unmark() error {
 }
 
 // empty overwrites all keys and the secret.
-func (m *moving) empty() (err error) {
-	commit, err := sqlitex.ImmediateTransaction(m.from)
-	if err != nil {
-		return err
-	}
-	defer commit(&err)
-	for _, statement := range []string{"DELETE FROM keys", "UPDATE meta SET secret = zeroblob(length(secret))", "UPDATE moved SET done = 1"} {
-		if err := sqlitex.ExecuteTransient(m.from, statement, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+func (m *moving) empty() error {
+	return sqlitetx.Immediate(m.from, func() error {
+		return sqlitetx.Script(m.from, "DELETE FROM keys; UPDATE meta SET secret = zeroblob(length(secret)); UPDATE moved SET done = 1")
+	})
 }
 
 // readMark reads whether the keys of a file were moved, or are being moved; nil: neither.

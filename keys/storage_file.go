@@ -7,6 +7,8 @@ import (
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/belltower/belltower/internal/sqlitetx"
 )
 
 // file is keys.db, or one in memory.
@@ -45,25 +47,26 @@ func (f *file) add(keys [][keySize]byte) (first int64, err error) {
 // insert puts keys on disk. SQLite numbers them one after another behind the
 // highest that is there.
 func insert(conn *sqlite.Conn, keys [][keySize]byte) (first int64, err error) {
-	commit, err := sqlitex.ImmediateTransaction(conn)
-	if err != nil {
-		return 0, err
-	}
-	defer commit(&err)
-	statement := conn.Prep("INSERT INTO keys (key) VALUES (?)")
-	for i, key := range keys {
-		statement.BindBytes(1, key[:])
-		if _, err := statement.Step(); err != nil {
-			return 0, err
+	err = sqlitetx.Immediate(conn, func() error {
+		statement, err := conn.Prepare("INSERT INTO keys (key) VALUES (?)")
+		if err != nil {
+			return err
 		}
-		if err := statement.Reset(); err != nil {
-			return 0, err
+		for i, key := range keys {
+			statement.BindBytes(1, key[:])
+			if _, err := statement.Step(); err != nil {
+				return err
+			}
+			if err := statement.Reset(); err != nil {
+				return err
+			}
+			if i == 0 {
+				first = conn.LastInsertRowID()
+			}
 		}
-		if i == 0 {
-			first = conn.LastInsertRowID()
-		}
-	}
-	return first, nil
+		return nil
+	})
+	return first, err
 }
 
 func (f *file) erase(number int64) (found bool, err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/belltower/belltower/internal/seal"
 	"github.com/belltower/belltower/internal/sqldb"
+	"github.com/belltower/belltower/internal/sqlitetx"
 	"github.com/belltower/belltower/internal/writeback"
 )
 
@@ -118,7 +119,9 @@ func tryTable(path string) (_ *table, err error) {
 	}
 	switch version {
 	case 0:
-		err = sqlitex.ExecuteScript(conn, fmt.Sprintf("%s; PRAGMA user_version = %d;", schema, tableVersion), nil)
+		err = sqlitetx.Immediate(conn, func() error {
+			return sqlitetx.Script(conn, fmt.Sprintf("%s; PRAGMA user_version = %d;", schema, tableVersion))
+		})
 	case tableVersion:
 		err = sqlitex.ExecuteTransient(conn, "PRAGMA quick_check(1)", &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
 			if said := s.ColumnText(0); said != "ok" {
@@ -159,15 +162,10 @@ func (f *file) query(ctx context.Context, query string, args []any, each func(co
 	return f.run(query, args, each)
 }
 
-func (f *file) transact(do func(transaction) error) (err error) {
+func (f *file) transact(do func(transaction) error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	end, err := sqlitex.ImmediateTransaction(f.conn)
-	if err != nil {
-		return err
-	}
-	defer end(&err)
-	return do(fileTransaction{f})
+	return sqlitetx.Immediate(f.conn, func() error { return do(fileTransaction{f}) })
 }
 
 // run runs a query. f.mu is held.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belltower/belltower/eventstore"
 	"github.com/belltower/belltower/internal/durable"
+	"github.com/belltower/belltower/internal/sqlitetx"
 )
 
 const (
@@ -96,7 +97,7 @@ func createDraft(draft string) error {
 		err = sqlitex.ExecuteTransient(conn, "PRAGMA synchronous = FULL", nil)
 	}
 	if err == nil {
-		err = sqlitex.ExecuteScript(conn, schema, nil)
+		err = sqlitetx.Immediate(conn, func() error { return sqlitetx.Script(conn, schema) })
 	}
 	return errors.Join(err, conn.Close())
 }

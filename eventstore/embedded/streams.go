@@ -12,6 +12,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/belltower/belltower/eventstore"
+	"github.com/belltower/belltower/internal/sqlitetx"
 	"github.com/belltower/belltower/internal/writeback"
 )
 
@@ -112,7 +113,7 @@ func (s *streamsFile) prepare(empty bool) error {
 		}
 	}
 	if empty {
-		if err := sqlitex.ExecuteScript(s.conn, streamsSchema, nil); err != nil {
+		if err := sqlitetx.Immediate(s.conn, func() error { return sqlitetx.Script(s.conn, streamsSchema) }); err != nil {
 			return err
 		}
 	}
