@@ -123,16 +123,18 @@ func (r *Reminders) Run(ctx context.Context, drain time.Duration) error {
 		running.Go(func() { r.heed(ctx) })
 	}
 	r.sender.run(ctx)
-	r.drain(drain)
+	r.drain(drain, &running)
 	running.Wait()
 	return nil
 }
 
-// drain waits for what is in flight. Whoever is late doesn't conclude any more.
-func (r *Reminders) drain(most time.Duration) {
+// drain waits for what is in flight, once those have ended who may begin more of it.
+// Whoever is late doesn't conclude any more.
+func (r *Reminders) drain(most time.Duration, running *sync.WaitGroup) {
 	concluded := make(chan struct{})
 	go func() {
 		defer close(concluded)
+		running.Wait()
 		r.sender.inFlight.Wait()
 	}()
 	timeout := time.NewTimer(most)
