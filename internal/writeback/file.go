@@ -16,9 +16,13 @@ type file struct {
 	log    *log    // a database's, while it is open
 }
 
-// databases are the open ones, by the address of their name: each connection has a
-// copy of its own.
-var databases, openFiles sync.Map
+var (
+	// openFiles are those with methods of ours, *file or *log, by their address.
+	openFiles sync.Map
+	// databases are those among them, by the address of their name: each connection has a
+	// copy of its own.
+	databases sync.Map
+)
 
 // openDatabase is an xOpen of a database.
 func openDatabase(tls *libc.TLS, vfs, name, at uintptr, flags int32, outFlags uintptr) int32 {
